@@ -1,0 +1,115 @@
+"""What happens to a row: outcome → mark, how long a retry waits, which rows must travel alone. Pure."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from relay.model import (
+    Confirmed,
+    Failed,
+    Mark,
+    Outcome,
+    Refusal,
+    Refused,
+    Release,
+    Retry,
+    Row,
+    Sent,
+    Unknown,
+    Unreachable,
+)
+
+ERROR_CHARS_MAX = 1000
+SUSPECT_CLAIMS = 3
+"""Unanswered claims after which a row is taken alone: its relay died with the row in hand that often."""
+HOPELESS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP})
+"""Refusals that no later attempt can change."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a refused row is tried again."""
+
+    max_failures: int = 10
+    base_s: float = 1.0
+    max_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How long an idle relay rests between two claims."""
+
+    min_s: float = 0.02
+    max_s: float = 0.5
+
+
+def backoff_s(failures: int, policy: RetryPolicy, jitter: float) -> float:
+    """Return a wait drawn evenly from 0 to `base_s * 2^(failures-1)`, at most `max_s`: full jitter.
+
+    The exponent is capped before the power: 2.0 ** 1024 would raise OverflowError.
+    """
+    ceiling = min(policy.max_s, policy.base_s * 2.0 ** min(max(failures, 1) - 1, 64))
+    return ceiling * jitter
+
+
+def mark(row: Row, outcome: Outcome, policy: RetryPolicy, *, jitter: float) -> Mark:
+    """Turn what the broker said of a row into what the table shall say of it."""
+    match outcome:
+        case Confirmed():
+            return Sent(row.id)
+        case Refused(reason=reason, detail=detail):
+            return _charge(row, reason, detail, policy, jitter)
+        case Unknown(detail=detail):
+            return Release(row.id, doubt=clean(detail))
+        case Unreachable(detail=detail, written=written):
+            return Release(row.id, doubt=clean(detail) if written else None)
+        case _:
+            assert_never(outcome)
+
+
+def _charge(row: Row, reason: Refusal, detail: str, policy: RetryPolicy, jitter: float) -> Retry | Failed:
+    failures = row.failures + 1
+    error = clean(f"{reason}: {detail}")
+    if reason in HOPELESS or failures >= policy.max_failures:
+        return Failed(row.id, reason, error)
+    return Retry(row.id, reason, backoff_s(failures, policy, jitter), error)
+
+
+def clean(text: str) -> str:
+    """Make an error text storable: without NUL and lone surrogates, which Postgres refuses, and short."""
+    kept = text[: 2 * ERROR_CHARS_MAX].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return kept.encode("utf-8", "replace").decode("utf-8")[:ERROR_CHARS_MAX]
+
+
+def suspect(row: Row) -> bool:
+    """Return whether the row may have killed its relay so often that it must be taken alone."""
+    return row.unanswered >= SUSPECT_CLAIMS
+
+
+def hopeless(row: Row) -> bool:
+    """Return whether the row was in hand, alone, when a relay died once more."""
+    return row.unanswered > SUSPECT_CLAIMS
+
+
+def keep_in_hand(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Split a claim into the rows to publish now and the rows to give back first.
+
+    A suspect is published with nothing else in hand: were it to kill the process again, only its own count grows.
+    """
+    rows = tuple(rows)
+    killer = next((row for row in rows if suspect(row)), None)
+    if killer is None:
+        return rows, ()
+    return (killer,), tuple(row for row in rows if row is not killer)
+
+
+def quarantine(rows: Iterable[Row], doubted: Collection[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Split rows into those that may share a channel and those that must be published one at a time."""
+    rows = tuple(rows)
+    together = tuple(row for row in rows if row.id not in doubted)
+    return together, tuple(row for row in rows if row.id in doubted)
+
+
+def next_poll_s(previous_s: float, *, found: bool, policy: PollPolicy) -> float:
+    """Return the rest before the next claim: the shortest after rows were found, else doubling to the longest."""
+    return policy.min_s if found else min(policy.max_s, max(policy.min_s, previous_s * 2.0))

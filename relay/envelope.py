@@ -1,0 +1,153 @@
+"""Row → envelope, or why the row itself is to blame. Pure; `seal` never raises.
+
+Everything that AMQP 0-9-1 or RabbitMQ would refuse by closing the channel is refused here instead, where it harms
+one row: names over 255 bytes, header names over 128 bytes (the encoder would truncate them), floats (the encoder
+would make them 32 bits wide), integers over 64 bits, unknown properties.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from relay.model import Envelope, HeaderValue, Refusal, Refused, Row
+
+SHORT_STRING_BYTES = 255
+HEADER_NAME_BYTES = 128
+HEADER_DEPTH = 16
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+PRIORITY_MAX = 255
+TEXT_PROPERTIES = frozenset({"type", "correlation_id", "reply_to", "content_encoding", "app_id"})
+ID_HEADER, ATTEMPT_HEADER = "x-outbox-id", "x-outbox-attempt"
+RESERVED_HEADERS = frozenset({ID_HEADER, ATTEMPT_HEADER})
+SENDER_SELECTED = frozenset({"CC", "BCC"})
+"""RabbitMQ routes to these as well and closes the connection when the value is not a list of strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealPolicy:
+    """Where a row goes that names no exchange, and how large a message may be."""
+
+    exchange: str
+    message_bytes_max: int
+
+
+class _Invalid(Exception):
+    """Carries the sentence that blames the row."""
+
+
+def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
+    """Make the message of a row, or say what is wrong with the row."""
+    if row.payload is None or row.payload_bytes > policy.message_bytes_max:
+        detail = f"payload of {row.payload_bytes} bytes > RELAY_MAX_MESSAGE_BYTES={policy.message_bytes_max}"
+        return Refused(Refusal.TOO_LARGE, detail)
+    try:
+        return Envelope(
+            row_id=row.id,
+            message_id=str(row.message_id),
+            exchange=_short("exchange", policy.exchange if row.exchange is None else row.exchange),
+            routing_key=_short("routing_key", row.routing_key),
+            body=row.payload,
+            content_type=_short("content_type", row.content_type),
+            created_at=row.created_at,
+            headers=_headers(row),
+            properties=_properties(row.properties),
+        )
+    except _Invalid as error:
+        return Refused(Refusal.INVALID, str(error))
+
+
+def _headers(row: Row) -> dict[str, HeaderValue]:
+    headers = {_header_name(name): _value(name, value, 0) for name, value in _object("headers", row.headers).items()}
+    for name in SENDER_SELECTED & headers.keys():
+        targets = headers[name]
+        if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+            _blame(f"header {name} must be a list of strings (routing keys), or be left out")
+        for target in targets:
+            _short(f"header {name}", str(target))
+    headers[ID_HEADER] = row.id
+    if row.claims > 1 or row.doubtful:
+        headers[ATTEMPT_HEADER] = max(row.claims, 2)
+    return headers
+
+
+def _header_name(name: str) -> str:
+    if name in RESERVED_HEADERS:
+        _blame(f"header {name} is set by the relay; leave it out")
+    if not name or len(name.encode()) > HEADER_NAME_BYTES:
+        _blame(f"header name of {len(name.encode())} bytes; 1 to {HEADER_NAME_BYTES} are allowed")
+    return name
+
+
+def _value(name: str, value: object, depth: int) -> HeaderValue:
+    if depth > HEADER_DEPTH:
+        _blame(f"header {name} is nested deeper than {HEADER_DEPTH}")
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            if not INT_MIN <= value <= INT_MAX:
+                _blame(f"header {name} holds an integer over 64 bits; send it as a string")
+            return value
+        case float():
+            _blame(f"header {name} holds a fractional number, which AMQP would round; send it as a string")
+        case list():
+            return [_value(name, item, depth + 1) for item in value]
+        case dict():
+            return {_header_name(key): _value(name, item, depth + 1) for key, item in value.items()}
+        case _:  # json.loads makes nothing else
+            raise AssertionError(type(value))
+
+
+def _properties(text: str) -> dict[str, str | int]:
+    properties: dict[str, str | int] = {}
+    for name, value in _object("properties", text).items():
+        if name in TEXT_PROPERTIES:
+            properties[name] = _short(f"property {name}", value)
+        elif name == "priority":
+            properties[name] = _priority(value)
+        elif name == "expiration":
+            properties[name] = _expiration(value)
+        else:
+            known = ", ".join(sorted(TEXT_PROPERTIES | {"priority", "expiration"}))
+            _blame(f"property {name[:64]} is unknown; known are {known}")
+    return properties
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= PRIORITY_MAX:
+        _blame(f"property priority must be an integer from 0 to {PRIORITY_MAX}")
+    return value
+
+
+def _expiration(value: object) -> str:
+    """Accept milliseconds as RabbitMQ does: a whole number of 32 bits, as a number or a string of digits."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
+        _blame("property expiration must be whole milliseconds, 0 to 4294967295")
+    return text
+
+
+def _short(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        _blame(f"{what} must be a string")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if size > SHORT_STRING_BYTES:
+        _blame(f"{what} of {size} bytes > {SHORT_STRING_BYTES}")
+    return value
+
+
+def _object(what: str, text: str) -> Mapping[str, object]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        _blame(f"{what} is not valid JSON, or nested too deeply")
+    if not isinstance(value, dict):
+        _blame(f"{what} must be a JSON object")
+    return value
+
+
+def _blame(sentence: str) -> NoReturn:
+    raise _Invalid(sentence)
+
+

@@ -1,0 +1,91 @@
+"""What the engine needs from the world, as Protocols; the adapters of the floor above fill them."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from relay.model import Answer, Claim, Envelope, Fault, Mark, TickReport, Unreachable
+from relay.outage import State
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be used now; no row is to blame."""
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(f"{fault}: {detail}")
+        self.fault = fault
+        self.detail = detail
+
+
+class Store(Protocol):
+    """The outbox table."""
+
+    async def ready(self) -> None:
+        """Make sure of a connection and of the table the relay needs; cheap once it succeeded.
+
+        Raises StoreUnavailable: with Fault.SCHEMA or Fault.PERMISSION the detail names each missing object
+        or grant and how to add it.
+        """
+        ...
+
+    async def claim(self, *, limit: int, low: int) -> Claim:
+        """Lease up to `limit` due rows with `id >= low`, committed synchronously before it returns.
+
+        Raises StoreUnavailable: rows may then be leased all the same, and wait until their lease ends.
+        """
+        ...
+
+    async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
+        """Lengthen the lease of those rows and return the ids that are still ours."""
+        ...
+
+    async def settle(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int]:
+        """Write the marks and return the ids whose row is no longer ours to mark (`Sent` always is).
+
+        Idempotent under one token. Raises StoreUnavailable: all, some or none may be written; settle again.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """The broker."""
+
+    async def ready(self) -> Unreachable | None:
+        """Make sure of an open, unblocked connection; say why there is none. Never raises, always ends."""
+        ...
+
+    def publish(self, envelopes: Sequence[Envelope]) -> AsyncIterator[Sequence[Answer]]:
+        """Publish a batch and give the answers as they come; each envelope is answered exactly once.
+
+        Yields at least every `FLUSH_S` seconds, an empty sequence when nothing is new, so that the caller can mark
+        confirmed rows early and renew the lease. Never raises for an answer, a silence or a lost connection.
+        """
+        ...
+
+
+class Observer(Protocol):
+    """Everything that is counted or told."""
+
+    def in_flight(self, change: int) -> None:
+        """Rows were taken into the hand (positive) or left it (negative)."""
+        ...
+
+    def ticked(self, report: TickReport) -> None:
+        """Rows were moved."""
+        ...
+
+    def turned(self) -> None:
+        """The loop is alive; called at least once a second, in an outage too."""
+        ...
+
+    def lease_lost(self, row_ids: Sequence[int]) -> None:
+        """Another relay took those rows while they were in flight here."""
+        ...
+
+    def unsettled(self, marks: int, fault: Fault) -> None:
+        """Marks could not be written and are kept in memory to be written again."""
+        ...
+
+    def state_changed(self, side: str, before: State, after: State) -> None:
+        """An outage of `side` ("broker" or "database") began, is probed, or ended."""
+        ...
