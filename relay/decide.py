@@ -103,11 +103,11 @@ def keep_in_hand(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]
     return (killer,), tuple(row for row in rows if row is not killer)
 
 
-def quarantine(rows: Iterable[Row], doubted: Collection[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def quarantine(rows: Iterable[Row], suspects: Collection[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Split rows into those that may share a channel and those that must be published one at a time."""
     rows = tuple(rows)
-    together = tuple(row for row in rows if row.id not in doubted)
-    return together, tuple(row for row in rows if row.id in doubted)
+    together = tuple(row for row in rows if row.id not in suspects)
+    return together, tuple(row for row in rows if row.id in suspects)
 
 
 def next_poll_s(previous_s: float, *, found: bool, policy: PollPolicy) -> float:

@@ -101,6 +101,18 @@ class Fault(StrEnum):
     OTHER = "other"
 
 
+class Doubt(StrEnum):
+    """Why publishing a row may repeat a message that had arrived; a closed set, used as a metric label."""
+
+    CONNECTION_LOST = "connection_lost"
+    CONFIRM_TIMEOUT = "confirm_timeout"
+    BLOCKED = "blocked"
+    CHANNEL_CLOSED = "channel_closed"
+    LEASE_LOST = "lease_lost"
+    STOPPED = "stopped"
+    RELAY_DIED = "relay_died"
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """The broker took responsibility for this very publish, and did not return it."""
@@ -206,9 +218,10 @@ class TickReport:
     retried: int = 0
     failed: Mapping[Refusal, int] = field(default_factory=dict)
     released: int = 0
-    doubts: Mapping[str, int] = field(default_factory=dict)
+    doubts: Mapping[Doubt, int] = field(default_factory=dict)
     """Rows that a later publish may duplicate, by reason."""
     delays_s: tuple[float, ...] = ()
     """For each confirmed row, the seconds from when it became due to its confirm."""
     claim_s: float = 0.0
-    publish_s: float = 0.0
+    carry_s: float = 0.0
+    """From the claim in hand to the last mark written."""

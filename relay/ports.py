@@ -1,6 +1,6 @@
 """What the engine needs from the world, as Protocols; the adapters of the floor above fill them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -54,7 +54,7 @@ class Publisher(Protocol):
         """Make sure of an open, unblocked connection; say why there is none. Never raises, always ends."""
         ...
 
-    def publish(self, envelopes: Sequence[Envelope]) -> AsyncIterator[Sequence[Answer]]:
+    def publish(self, envelopes: Sequence[Envelope]) -> AsyncGenerator[Sequence[Answer], None]:
         """Publish a batch and give the answers as they come; each envelope is answered exactly once.
 
         Yields at least every `FLUSH_S` seconds, an empty sequence when nothing is new, so that the caller can mark

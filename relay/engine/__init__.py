@@ -1,0 +1,148 @@
+"""The loop: rest, claim, carry, and again. `Engine.run` turns it, `Engine.tick` is one turn.
+
+One lane claims at a time and rests while it holds the turn, so that an idle relay asks the database once per poll
+however many lanes it has. With rows in hand it passes the turn on and carries them beside the other lanes. After an
+outage, and with a row in hand that may kill the process, it keeps the turn until the rows are settled.
+"""
+
+import asyncio
+import random
+import time
+
+from relay import scan
+from relay.decide import next_poll_s, suspect
+from relay.engine.carry import Batch, Desk
+from relay.engine.ledger import Ledger
+from relay.engine.policy import Chance, EnginePolicy
+from relay.engine.servers import Servers
+from relay.model import Claim, TickReport
+from relay.outage import Proof
+from relay.ports import Observer, Publisher, Store, StoreUnavailable
+
+__all__ = ["Chance", "Engine", "EnginePolicy"]
+
+TURN_S = 1.0
+"""The longest rest without telling the observer that the loop is alive."""
+
+
+class Engine:
+    """Carries rows from the store to the publisher until it is stopped, through any outage of either."""
+
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        observer: Observer,
+        policy: EnginePolicy,
+        chance: Chance | None = None,
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._policy = policy
+        self._chance = chance or Chance(time.monotonic, random.random)
+        self.servers = Servers(store, publisher, observer, policy.outage, self._chance)
+        self._ledger = Ledger(store, self.servers, observer)
+        self._desk = Desk(store, publisher, observer, self.servers, self._ledger, policy, self._chance)
+        self._suspects: set[int] = set()
+        self._scan = scan.Scan()
+        self._poll_s = 0.0
+        self._idle = False
+        self._suspicious = False
+        """The last claim met a suspected killer: take one row at a time, with nothing else in hand."""
+        self._carrying = 0
+        self._hands_empty = asyncio.Event()
+        self._hands_empty.set()
+        self._drain = False
+        self._turn = asyncio.Lock()
+        self._stopping = asyncio.Event()
+
+    async def run(self, *, drain: bool = False) -> None:
+        """Turn the loop on every lane until `stop`, or with `drain` until no row is due.
+
+        What is in hand at `stop` is always finished; cancelled, the rows in hand are given back.
+        """
+        self._drain = drain
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(self._policy.lanes):
+                lanes.create_task(self._lane(), name=f"lane-{number}")
+        await self._ledger.pay()
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns when the rows in hand are settled."""
+        self._stopping.set()
+
+    async def _lane(self) -> None:
+        while not self._stopping.is_set():
+            await self.tick()
+
+    async def tick(self) -> TickReport:
+        """Claim one batch and bring every row in it to a mark."""
+        async with self._turn:
+            await self._rest()
+            claim = await self._claim()
+            if claim is None:
+                return TickReport(claimed=0)
+            if self._suspicious or self.servers.cautious:
+                await self._hands_empty.wait()
+                return await self._carry(claim)
+        return await self._carry(claim)
+
+    async def _rest(self) -> None:
+        """Wait out the poll or the outage; a stop ends it at once."""
+        outage_s = self.servers.rest_s()
+        until = self._chance.now() + (self._poll_s if outage_s is None else outage_s)
+        self._observer.turned()
+        while (left := until - self._chance.now()) > 0 and not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(min(left, TURN_S)):
+                    await self._stopping.wait()
+            except TimeoutError:
+                self._observer.turned()
+
+    async def _claim(self) -> Claim | None:
+        """Take a batch; None when a server is gone, when nothing is due, or when stopping."""
+        if self._stopping.is_set() or not await self.servers.ask() or not await self._ledger.pay():
+            return None
+        probing = self.servers.probing_broker
+        low = 0 if probing else self._low()
+        limit = 1 if self._suspicious else self.servers.claim_limit(self._policy.batch_size)
+        try:
+            claim = await self._store.claim(limit=limit, low=low)
+        except StoreUnavailable as error:
+            self.servers.database_failed(error)
+            return None
+        self.servers.proved("database", Proof.SUCCESS)
+        self._note(claim, low)
+        if claim.rows:
+            return claim
+        if probing:
+            self.servers.proved("broker", Proof.CONNECTION)
+        if self._drain and low == 0 and not self._carrying:
+            self.stop()
+        return None
+
+    def _low(self) -> int:
+        return scan.start(self._scan, idle=self._idle, now=self._chance.now(), rescan_s=self._policy.rescan_s)
+
+    def _note(self, claim: Claim, low: int) -> None:
+        """Remember where the claim ended and how soon to claim again."""
+        last_id = claim.rows[-1].id if claim.rows else None
+        self._scan = scan.saw(self._scan, began=low, last_id=last_id, more=claim.more, now=self._chance.now())
+        self._idle = not claim.rows
+        self._suspicious = any(map(suspect, claim.rows))
+        rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
+        self._poll_s = 0.0 if claim.more else rest_s
+
+    async def _carry(self, claim: Claim) -> TickReport:
+        self._carrying += 1
+        self._hands_empty.clear()
+        self._observer.in_flight(len(claim.rows))
+        try:
+            report = await Batch(claim, self._desk, self._suspects).carry()
+        finally:
+            self._carrying -= 1
+            if not self._carrying:
+                self._hands_empty.set()
+            self._observer.in_flight(-len(claim.rows))
+        self._observer.ticked(report)
+        return report
