@@ -146,8 +146,9 @@ def _masked(key: str, value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return [_masked("", item) for item in value]
         case bytes() | bytearray() | memoryview():
-            value = f"{len(value)} bytes"
-    return redact(str(value))
+            return f"{len(value)} bytes"
+        case _:
+            return redact(str(value))
 
 
 def _plain(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

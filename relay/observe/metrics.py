@@ -1,0 +1,154 @@
+"""Every metric: name, sentence, labels with all their values, buckets. Every series exists, at 0, from the start."""
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from platform import python_version
+from typing import TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+from relay.model import Doubt, Fault, Refusal
+from relay.observe.collectors import BatchHistogram, ScrapedCounter
+
+SIDES = ("broker", "database")
+DB_OPS = ("claim", "settle", "renew", "sample", "ready", "cleanup")
+OUTCOMES = ("confirmed", *(refusal.value for refusal in Refusal), "unknown", "unreachable")
+LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "relay_outbox_rows": {"state": ("pending", "retrying", "failed")},
+    "relay_messages_total": {"outcome": OUTCOMES},
+    "relay_db_duration_seconds": {"op": DB_OPS},
+    "relay_rows_failed_total": {"reason": tuple(refusal.value for refusal in Refusal)},
+    "relay_duplicates_possible_total": {"reason": tuple(doubt.value for doubt in Doubt)},
+    "relay_outage": {"side": SIDES},
+    "relay_outage_reason": {"side": SIDES, "reason": tuple(fault.value for fault in Fault)},
+    "relay_outages_total": {"side": SIDES},
+    "relay_outage_seconds_total": {"side": SIDES},
+}
+"""Both servers have the same machine, so `side` is a label: max(relay_outage) says whether rows flow at all."""
+
+_TABLE_WIDE = "Table-wide, the same from every replica: use max, never sum."
+METRICS: Mapping[str, str] = {
+    "relay_outbox_rows": f"Rows not sent, at the last sample; exact up to RELAY_BACKLOG_COUNT_CAP. {_TABLE_WIDE}",
+    "relay_outbox_rows_capped": f"1 when the true number of rows is larger than relay_outbox_rows. {_TABLE_WIDE}",
+    "relay_outbox_oldest_pending_age_seconds": (
+        f"How long the oldest pending row has been due, at the last sample; 0 without any. {_TABLE_WIDE}"
+    ),
+    "relay_outbox_sample_timestamp_seconds": "Unix time of the last backlog sample, by the database's clock; 0: none.",
+    "relay_outbox_sample_errors_total": "Backlog samples that failed.",
+    "relay_messages_total": "Rows carried to an outcome.",
+    "relay_publish_duration_seconds": "From a claim in hand until every row of it was answered and marked.",
+    "relay_delivery_delay_seconds": "From the moment a row became due until its confirm.",
+    "relay_batch_rows": "Rows in one claim that found any.",
+    "relay_db_duration_seconds": "Time of one operation in the database that succeeded.",
+    "relay_rows_failed_total": "Rows given up; a person has to requeue them.",
+    "relay_duplicates_possible_total": "Rows that a consumer may see twice.",
+    "relay_leases_lost_total": "Rows that another relay took while they were in flight here.",
+    "relay_marks_deferred_total": "Marks that could not be written at once and were kept in memory.",
+    "relay_outage": "1 while this server cannot be used and nothing is claimed.",
+    "relay_outage_reason": "1 for the reason of the outage that stands.",
+    "relay_outages_total": "Outages that began.",
+    "relay_outage_seconds_total": "Time spent in outages, the one that stands included.",
+    "relay_broker_connected": "1 while there is a connection to RabbitMQ.",
+    "relay_broker_blocked": "1 while RabbitMQ blocks publishers (a memory or disk alarm).",
+    "relay_db_connected": "1 while the database answers.",
+    "relay_last_tick_timestamp_seconds": "Unix time when the loop last turned, also without rows and in an outage.",
+    "relay_last_confirm_timestamp_seconds": "Unix time of the last confirm from RabbitMQ; 0: none yet.",
+    "relay_claimed_rows_in_flight": "Rows in the hands of this relay now.",
+    "relay_cleanup_rows_deleted_total": "Old rows this process has deleted.",
+    "relay_build_info": "Versions of the relay and of Python.",
+}
+"""Beside these, relay_config_<setting> gives every numeric setting, and there are the process_, python_ metrics."""
+
+_PUBLISH_BOUNDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_DELAY_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_ROWS_BOUNDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+_DB_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+_M = TypeVar("_M", Counter, Gauge, Histogram)
+
+
+class Metrics:
+    """The metrics of one relay in a registry of their own."""
+
+    def __init__(
+        self, *, version: str, config: Mapping[str, float], outage_seconds: Callable[[], Mapping[str, float]]
+    ) -> None:
+        disable_created_metrics()  # else every counter has a twin that says when this process began
+        self.registry = CollectorRegistry()
+        self._backlog_and_flow()
+        self._servers(outage_seconds)
+        Info("relay_build", METRICS["relay_build_info"], registry=self.registry).info(
+            {"version": version, "python": python_version()}
+        )
+        for name, value in config.items():
+            Gauge(f"relay_config_{name}", f"The setting RELAY_{name.upper()}.", registry=self.registry).set(value)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def _backlog_and_flow(self) -> None:
+        self.outbox_rows = self._gauge("relay_outbox_rows")
+        self.rows_capped = self._gauge("relay_outbox_rows_capped")
+        self.oldest_age = self._gauge("relay_outbox_oldest_pending_age_seconds")
+        self.sampled_at = self._gauge("relay_outbox_sample_timestamp_seconds")
+        self.sample_errors = self._counter("relay_outbox_sample_errors_total")
+        self.messages = self._counter("relay_messages_total")
+        self.publish_s = self._histogram("relay_publish_duration_seconds", _PUBLISH_BOUNDS)
+        delay = "relay_delivery_delay_seconds"
+        self.delay_s = BatchHistogram(delay, METRICS[delay], _DELAY_BOUNDS)
+        self.registry.register(self.delay_s)
+        self.batch_rows = self._histogram("relay_batch_rows", _ROWS_BOUNDS)
+        self.rows_failed = self._counter("relay_rows_failed_total")
+        self.doubts = self._counter("relay_duplicates_possible_total")
+        self.leases_lost = self._counter("relay_leases_lost_total")
+        self.marks_deferred = self._counter("relay_marks_deferred_total")
+        self.in_flight = self._gauge("relay_claimed_rows_in_flight")
+        self.rows_deleted = self._counter("relay_cleanup_rows_deleted_total")
+        self.last_tick = self._gauge("relay_last_tick_timestamp_seconds")
+        self.last_confirm = self._gauge("relay_last_confirm_timestamp_seconds")
+
+    def _servers(self, outage_seconds: Callable[[], Mapping[str, float]]) -> None:
+        self.db_s = self._histogram("relay_db_duration_seconds", _DB_BOUNDS)
+        self.outage = self._gauge("relay_outage")
+        self.outage_reason = self._gauge("relay_outage_reason")
+        self.outages = self._counter("relay_outages_total")
+        lasted = "relay_outage_seconds_total"
+        self.registry.register(ScrapedCounter(lasted, METRICS[lasted], "side", outage_seconds))
+        self.broker_connected = self._gauge("relay_broker_connected")
+        self.broker_blocked = self._gauge("relay_broker_blocked")
+        self.db_connected = self._gauge("relay_db_connected")
+
+    def exposed(self, accept: str) -> tuple[bytes, str]:
+        """Return what Prometheus reads, and its content type, in the format its Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _gauge(self, name: str) -> Gauge:
+        return _whole(Gauge(name, METRICS[name], tuple(LABELS.get(name, ())), registry=self.registry), name)
+
+    def _counter(self, name: str) -> Counter:
+        return _whole(Counter(name, METRICS[name], tuple(LABELS.get(name, ())), registry=self.registry), name)
+
+    def _histogram(self, name: str, bounds: tuple[float, ...]) -> Histogram:
+        labels = tuple(LABELS.get(name, ()))
+        return _whole(Histogram(name, METRICS[name], labels, buckets=bounds, registry=self.registry), name)
+
+
+def _whole(metric: _M, name: str) -> _M:
+    """Make every series of a metric: a counter that appears with its first event hides that event from rate()."""
+    labels = LABELS.get(name, {})
+    if labels:
+        for values in product(*labels.values()):
+            metric.labels(*values)
+    return metric

@@ -1,0 +1,215 @@
+"""The relay seen from outside: what the engine and the adapters tell is counted, logged and answered for."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from relay.model import Backlog, Fault, TickReport
+from relay.observe import telling
+from relay.observe.events import tell
+from relay.observe.metrics import SIDES, Metrics
+from relay.observe.side import Side, iso
+from relay.outage import Flowing, State
+
+LIVE_SILENCE_S = 60.0
+"""A loop that has not turned for this long hangs: a turn may wait for a connect and two statements, each bounded."""
+PROOF_OPS = frozenset({"claim", "settle", "renew", "ready"})
+"""Operations that succeed only on the right table with the right grants."""
+ROW_IDS_SHOWN = 20
+
+
+class Observatory:
+    """Fills `relay.ports.Observer`. It never waits, and raises only for a name that is in no table."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        name: str,
+        config: Mapping[str, float],
+        redact: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._version = version
+        self._name = name
+        self._redact = redact
+        self._clock = clock
+        self._wall = wall
+        self._began_at = self._turned_at = clock()
+        self._began_wall = self._turned_wall = wall()
+        self._sides = {side: Side(Flowing(), since=self._began_wall) for side in SIDES}
+        self._metrics = Metrics(version=version, config=config, outage_seconds=self._outage_seconds)
+        self._metrics.last_tick.set_function(lambda: self._turned_wall)
+        self._backlog: Backlog | None = None
+        self._sample_fault: Fault | None = None
+        self._schema_missing = False
+        self._in_flight = 0
+        self._confirmed_wall = 0.0
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Log an event that another part of the relay met. Raises KeyError for a name not in EVENTS."""
+        tell(event, **fields)
+
+    # -- the engine tells ---------------------------------------------------------------------------------------
+
+    def in_flight(self, change: int) -> None:
+        """Count rows taken into the hand (positive) or out of it (negative)."""
+        self._in_flight += change
+        self._metrics.in_flight.set(self._in_flight)
+
+    def ticked(self, report: TickReport) -> None:
+        """Count and tell what became of a claim."""
+        metrics = self._metrics
+        for outcome, rows in report.outcomes.items():
+            metrics.messages.labels(outcome).inc(rows)
+        for reason, rows in report.failed.items():
+            metrics.rows_failed.labels(reason.value).inc(rows)
+        for doubt, rows in report.doubts.items():
+            metrics.doubts.labels(doubt.value).inc(rows)
+        metrics.delay_s.observe(report.delays_s)
+        if report.claimed:
+            metrics.batch_rows.observe(report.claimed)
+            metrics.publish_s.observe(report.carry_s)
+            tell("tick", **telling.tick(report))
+        if report.failed:
+            tell("rows.failed", rows=sum(report.failed.values()), reasons=telling.counts(report.failed))
+        if report.outcomes.get("confirmed"):
+            self._confirmed_wall = self._wall()
+            metrics.last_confirm.set(self._confirmed_wall)
+            self._answered("broker", report.carry_s)
+
+    def turned(self) -> None:
+        """Note that the loop is alive."""
+        self._turned_at, self._turned_wall = self._clock(), self._wall()
+
+    def lease_lost(self, row_ids: Sequence[int]) -> None:
+        """Count and tell rows that another relay took."""
+        self._metrics.leases_lost.inc(len(row_ids))
+        tell("lease.lost", rows=len(row_ids), row_ids=list(row_ids[:ROW_IDS_SHOWN]))
+
+    def unsettled(self, marks: int, fault: Fault) -> None:
+        """Count and tell marks that wait in memory."""
+        self._metrics.marks_deferred.inc(marks)
+        tell("marks.deferred", marks=marks, reason=fault.value)
+
+    def state_changed(self, side: str, before: State, after: State) -> None:
+        """Follow a server into an outage, through its probes and out of it."""
+        now, seen = self._clock(), self._sides[side]
+        event, fields = telling.change(before, after, lasted_s=seen.outage_lasts(now))
+        if not isinstance(after, Flowing):
+            fields["detail"] = self._redact(after.detail)
+        seen.became(after, detail=fields.get("detail", ""), now=now, wall=self._wall())
+        self._gauge(side, before, after)
+        tell(event, side=side, **fields)
+        if side == "database":
+            self._follow_schema(after, seen.detail)
+
+    def _gauge(self, side: str, before: State, after: State) -> None:
+        if not isinstance(before, Flowing):
+            self._metrics.outage_reason.labels(side, before.fault.value).set(0)
+        if not isinstance(after, Flowing):
+            self._metrics.outage_reason.labels(side, after.fault.value).set(1)
+        if isinstance(before, Flowing) and not isinstance(after, Flowing):
+            self._metrics.outages.labels(side).inc()
+        self._metrics.outage.labels(side).set(not isinstance(after, Flowing))
+        self._show_connections()
+
+    def _follow_schema(self, after: State, detail: str) -> None:
+        """Say what an operator must add to the database, once, and when it is there."""
+        missing = not isinstance(after, Flowing) and after.fault in {Fault.SCHEMA, Fault.PERMISSION}
+        if missing and not self._schema_missing:
+            tell("schema.missing", detail=detail)
+        elif self._schema_missing and isinstance(after, Flowing):
+            tell("schema.ready")
+        self._schema_missing = missing or (self._schema_missing and not isinstance(after, Flowing))
+
+    # -- the adapters tell --------------------------------------------------------------------------------------
+
+    def db(self, op: str, seconds: float) -> None:
+        """Count an operation that succeeded in the database: claim, settle, renew, sample, ready or cleanup."""
+        self._metrics.db_s.labels(op).observe(seconds)
+        if op in PROOF_OPS:
+            self._answered("database", seconds)
+
+    def connected(self, side: str, *, up: bool) -> None:
+        """Note that a connection was opened or lost; the states tell the rest."""
+        self._sides[side].connected = up
+        self._show_connections()
+
+    def blocked(self, *, on: bool) -> None:
+        """Note that RabbitMQ began or ceased to block publishers."""
+        self._sides["broker"].blocked = on
+        self._show_connections()
+
+    def sampled(self, backlog: Backlog) -> None:
+        """Take a new sample of the backlog."""
+        self._backlog = backlog
+        for state, rows in (("pending", backlog.pending), ("retrying", backlog.retrying), ("failed", backlog.failed)):
+            self._metrics.outbox_rows.labels(state).set(rows)
+        self._metrics.rows_capped.set(backlog.capped)
+        self._metrics.oldest_age.set(backlog.oldest_age_s)
+        self._metrics.sampled_at.set(backlog.sampled_at)
+        if self._sample_fault is not None:
+            self._sample_fault = None
+            tell("backlog.sample_recovered")
+        tell("backlog.sampled", **telling.backlog(backlog))
+
+    def sample_failed(self, fault: Fault) -> None:
+        """Count a sample that failed, and tell it when the reason is new."""
+        self._metrics.sample_errors.inc()
+        if fault is not self._sample_fault:
+            tell("backlog.sample_failed", reason=fault.value)
+        self._sample_fault = fault
+
+    def cleaned(self, rows: int) -> None:
+        """Count old rows that were deleted."""
+        self._metrics.rows_deleted.inc(rows)
+
+    # -- it answers ---------------------------------------------------------------------------------------------
+
+    def live(self) -> bool:
+        """Return whether the loop turns; an outage does not matter, for the loop turns in it too."""
+        return self._clock() - self._turned_at < LIVE_SILENCE_S
+
+    def ready(self) -> str | None:
+        """Say why the relay is not ready; None when the database is reachable and the table is right."""
+        database = self._sides["database"]
+        if not isinstance(database.state, Flowing):
+            return f"database: {database.state.fault.value}: {database.detail}"
+        return None if database.answered else "the database has not answered yet"
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of everything as JSON."""
+        broker, database = self._sides["broker"], self._sides["database"]
+        return {
+            "name": self._name,
+            "version": self._version,
+            "started_at": iso(self._began_wall),
+            "uptime_seconds": round(self._clock() - self._began_at, 3),
+            "live": self.live(),
+            "not_ready": self.ready(),
+            "broker": broker.told() | {"blocked": broker.blocked},
+            "database": database.told(),
+            "backlog": None if self._backlog is None else telling.backlog(self._backlog),
+            "in_flight_rows": self._in_flight,
+            "last_turn_at": iso(self._turned_wall),
+            "last_confirm_at": iso(self._confirmed_wall) if self._confirmed_wall else None,
+        }
+
+    def metrics(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the metrics and their content type, as OpenMetrics when the Accept header asks for it."""
+        return self._metrics.exposed(accept)
+
+    def _answered(self, side: str, seconds: float) -> None:
+        self._sides[side].answer(seconds)
+        self._show_connections()
+
+    def _show_connections(self) -> None:
+        broker, database = self._sides["broker"], self._sides["database"]
+        self._metrics.broker_connected.set(broker.connected)
+        self._metrics.broker_blocked.set(broker.blocked)
+        self._metrics.db_connected.set(database.connected)
+
+    def _outage_seconds(self) -> Mapping[str, float]:
+        return {side: seen.outage_seconds(self._clock()) for side, seen in self._sides.items()}

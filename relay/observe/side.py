@@ -1,0 +1,94 @@
+"""One server as people see it: its state with since when and why, and whether it answers."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from relay.model import Fault
+from relay.outage import Flowing, Outage, Probing, State
+
+GONE = frozenset({Fault.UNREACHABLE, Fault.REFUSED, Fault.AUTH, Fault.TLS, Fault.LOST, Fault.TIMEOUT, Fault.LIMIT})
+"""Faults that leave no connection; with the others the server is there and says no."""
+
+
+@dataclass(slots=True)
+class Side:
+    """What is known of one server now."""
+
+    state: State
+    since: float
+    """Unix time when it began to flow, or the outage began."""
+    detail: str = ""
+    answered: bool = False
+    """It has answered at least once since the relay began."""
+    connected: bool = False
+    blocked: bool = False
+    latency_s: float | None = None
+    """Of its last answer."""
+    outage_s: float = 0.0
+    """Spent in outages that have ended."""
+    outage_from: float | None = None
+    """Local monotonic time when the outage that stands began."""
+
+    def outage_lasts(self, now: float) -> float:
+        """Return the length of the outage that stands, 0 without one."""
+        return 0.0 if self.outage_from is None else now - self.outage_from
+
+    def outage_seconds(self, now: float) -> float:
+        """Return the time spent in outages up to `now`, the one that stands included."""
+        return self.outage_s + self.outage_lasts(now)
+
+    def answer(self, seconds: float | None = None) -> None:
+        """Take an answer of the server, and how long it took."""
+        self.answered = True
+        if not isinstance(self.state, Outage):
+            self.connected = True
+        if seconds is not None:
+            self.latency_s = seconds
+
+    def became(self, after: State, *, detail: str, now: float, wall: float) -> None:
+        """Follow a change of state."""
+        was_flowing = isinstance(self.state, Flowing)
+        self.state = after
+        if isinstance(after, Flowing):
+            self.detail, self.blocked, self.connected, self.answered = "", False, True, True
+            if self.outage_from is not None:
+                self.outage_s, self.outage_from, self.since = self.outage_seconds(now), None, wall
+            return
+        self.detail = detail
+        if isinstance(after, Outage):
+            self.blocked = after.fault is Fault.BLOCKED
+            self.connected = self.connected and after.fault not in GONE
+        if was_flowing:
+            self.outage_from, self.since = now, wall
+
+    def word(self) -> str:
+        """Return the state in one word."""
+        match self.state:
+            case Flowing(limit=None):
+                return "flowing" if self.answered else "starting"
+            case Flowing():
+                return "recovering"
+            case Outage():
+                return "outage"
+            case Probing():
+                return "probing"
+            case _:
+                assert_never(self.state)
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        shown: dict[str, Any] = {
+            "state": self.word(),
+            "since": iso(self.since),
+            "connected": self.connected,
+            "latency_seconds": None if self.latency_s is None else round(self.latency_s, 6),
+        }
+        if isinstance(self.state, Flowing):
+            return shown | {"limit": self.state.limit, "proven": self.answered and self.state.proven}
+        return shown | {"reason": self.state.fault.value, "detail": self.detail, "probes": self.state.probes}
+
+
+def iso(wall: float) -> str:
+    """Write Unix time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
