@@ -1,0 +1,1 @@
+"""Real servers for the tests, the demo and the bench: started privately, stopped for certain. Not shipped."""

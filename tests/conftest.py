@@ -1,0 +1,139 @@
+"""Real servers and a fresh corner of them for every test."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import psycopg
+import pytest
+
+from services import find
+from services.broker import Broker
+from services.find import OwnPostgres, OwnRabbitMQ
+from services.postgres import PostgresServer
+from services.proxy import Proxy
+from tests.builders import Amqp, Database
+
+MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
+
+for _name in list(os.environ):
+    # What a developer's shell says about servers is not for the tests, nor for the commands they start.
+    if _name.startswith(("PG", "RELAY_")) and not _name.startswith("RELAY_TEST_"):
+        del os.environ[_name]
+
+
+def pytest_report_header() -> list[str]:
+    """Say which servers the run will use; pytest-randomly says the seed."""
+    return [f"{service}: {source}" for service, source in find.plan().items()]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server of the whole run; nothing may break it."""
+    server = find.shared_postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Broker]:
+    """The broker of the whole run; nothing may break it."""
+    broker = find.shared_rabbitmq()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> Iterator[str]:
+    """A database migrated once; every test's is a copy of it."""
+    name = f"relay_template_{token_hex(4)}"
+    postgres.create_database(name)
+    migrate(postgres.url(name))
+    yield name
+    postgres.drop_database(name)
+
+
+def migrate(url: str) -> None:
+    """Apply the migrations in the default schema."""
+    for file in sorted(MIGRATIONS.glob("*.up.sql")):
+        with psycopg.connect(url) as connection:
+            connection.execute(file.read_bytes())
+
+
+@pytest.fixture
+async def db(postgres: PostgresServer, template: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database."""
+    name = f"relay_test_{token_hex(4)}"
+    await asyncio.to_thread(postgres.create_database, name, template=template)
+    database = Database(postgres.url(name), name)
+    yield database
+    await database.close()
+    await asyncio.to_thread(postgres.drop_database, name)
+
+
+@pytest.fixture
+async def amqp(rabbitmq: Broker) -> AsyncIterator[Amqp]:
+    """A vhost of the test's own."""
+    vhost = await asyncio.to_thread(rabbitmq.add_vhost, f"relay-test-{token_hex(4)}")
+    part = Amqp(rabbitmq.url(vhost), vhost)
+    yield part
+    await part.close(remove=vhost == rabbitmq.vhost)
+    await asyncio.to_thread(rabbitmq.delete_vhost, vhost)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Callable[..., OwnPostgres]]:
+    """Makes servers to break: `own_postgres(durable=True, settings={...}, hba=[...], tls=...)`."""
+    servers: list[OwnPostgres] = []
+
+    def make(**options: Any) -> OwnPostgres:
+        servers.append(find.own_postgres(**options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def own_database(own_postgres: Callable[..., OwnPostgres]) -> Callable[..., tuple[OwnPostgres, Database]]:
+    """Makes a server to break with a migrated database in it; the caller closes the database."""
+
+    def make(**options: Any) -> tuple[OwnPostgres, Database]:
+        server = own_postgres(**options)
+        server.create_database("service")
+        migrate(server.url("service"))
+        return server, Database(server.url("service"), "service")
+
+    return make
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[Callable[..., OwnRabbitMQ]]:
+    """Makes brokers to break: `own_rabbitmq(config=[...], tls=..., verify_peer=...)`."""
+    brokers: list[OwnRabbitMQ] = []
+
+    def make(**options: Any) -> OwnRabbitMQ:
+        brokers.append(find.own_rabbitmq(**options))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.close()
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Callable[[str, int], Awaitable[Proxy]]]:
+    """Makes proxies: `await proxy(host, port)`."""
+    proxies: list[Proxy] = []
+
+    async def make(host: str, port: int) -> Proxy:
+        proxies.append(await Proxy(host, port).start())
+        return proxies[-1]
+
+    yield make
+    for each in proxies:
+        await each.close()
