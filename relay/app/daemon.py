@@ -1,0 +1,63 @@
+"""`relay run`: open, wire, turn the loop, close in order."""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, suppress
+
+from relay import __version__, log
+from relay.app.signals import DONE, FAILED, supervise
+from relay.app.wire import policy_of, publisher_of, store_of
+from relay.engine import Engine
+from relay.observe import Observatory
+from relay.ports import StoreUnavailable
+from relay.settings import Settings, effective
+from relay.store import PostgresStore
+from relay.web import Pages, Web
+
+CLOSE_S = 3.0
+"""How long each server gets for a goodbye."""
+
+
+async def run(settings: Settings, *, drain: bool = False) -> int:
+    """Relay until a signal, or with `drain` until no row is due; return the exit code.
+
+    Starts with either server down and recovers by itself; never raises for a server's sake.
+    """
+    log.configure(level=settings.log_level, form=settings.log_format)
+    seen = Observatory(version=__version__, name=settings.name, config=settings.numbers(), redact=log.redact)
+    seen.tell("relay.starting", version=__version__, settings=effective(settings))
+    store, publisher = store_of(settings, seen.db), publisher_of(settings)
+    engine = Engine(store, publisher, seen, policy_of(settings))
+    async with AsyncExitStack() as stack:
+        await store.open()
+        stack.push_async_callback(store.close)
+        stack.push_async_callback(publisher.close, CLOSE_S)
+        pages = Pages(live=seen.live, ready=seen.ready, status=seen.status, metrics=seen.metrics)
+        await stack.enter_async_context(Web(pages, host=settings.http_host, port=settings.http_port, tell=seen.tell))
+        sampler = asyncio.create_task(_sample(store, seen, settings.backlog_sample_seconds), name="sampler")
+        stack.push_async_callback(_end, sampler)
+        seen.tell("relay.started", lanes=settings.lanes, drain=drain)
+        try:
+            code = await supervise(engine, seen.tell, grace_s=settings.shutdown_grace_seconds, drain=drain)
+        except Exception as error:  # noqa: BLE001 -- ours to blame: told as one line of the log, then the process ends
+            seen.tell("relay.crashed", exc_info=error)
+            code = FAILED
+    if code == DONE:
+        seen.tell("relay.stopped")
+    return code
+
+
+async def _sample(store: PostgresStore, seen: Observatory, every_s: float) -> None:
+    """Count the backlog on a timer of its own; replicas spread, so that their samples do not come at once."""
+    while True:
+        try:
+            seen.sampled(await store.backlog())
+        except StoreUnavailable as error:
+            seen.sample_failed(error.fault)
+        await asyncio.sleep(every_s * (0.9 + 0.2 * random.random()))  # noqa: S311 -- no secret
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
