@@ -1,0 +1,82 @@
+-- Leases the next due rows, in order of id, as many as fit the limits of rows and bytes; at least one.
+-- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned.
+--
+-- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
+--            costs to look at, without reading it out of TOAST: at least its size for text and bytea; for jsonb
+--            and json a guess, as their text may be ten times what is stored when that is compressed.
+-- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one.
+-- sized      the true size. What weighs more than eight times the largest message is too large in any spelling.
+-- fit        cuts by the true size. A row over :message_bytes costs nothing: its payload is not fetched.
+WITH candidate AS MATERIALIZED (
+  SELECT
+    id,
+    payload,
+    {weight} AS weight,
+    octet_length(headers::text) + octet_length(properties::text) AS rim
+  FROM {table}
+  WHERE status = 'pending'
+    AND id >= %(low)s
+    AND available_at <= now()
+    AND (claimed_until IS NULL OR claimed_until <= now())
+  ORDER BY id
+  LIMIT %(rows)s
+  FOR NO KEY UPDATE SKIP LOCKED
+),
+cheap AS MATERIALIZED (
+  SELECT id, payload, weight, rim
+  FROM (
+    SELECT *, sum(least(weight, %(message_bytes)s)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - weight AS before
+    FROM candidate
+  ) AS c
+  WHERE before < %(bytes)s
+),
+sized AS MATERIALIZED (
+  SELECT
+    id,
+    greatest(CASE WHEN weight > 8 * %(message_bytes)s::bigint THEN weight ELSE {size} END, rim) AS bytes,
+    rim
+  FROM cheap
+),
+fit AS MATERIALIZED (
+  SELECT id, bytes
+  FROM (
+    SELECT
+      id,
+      bytes,
+      row_number() OVER up AS place,
+      sum(CASE WHEN bytes <= %(message_bytes)s THEN bytes + rim ELSE 0 END) OVER up AS so_far
+    FROM sized
+    WINDOW up AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
+  ) AS s
+  WHERE so_far <= %(bytes)s OR place = 1
+)
+UPDATE {table} AS m
+SET
+  claimed_until = now() + make_interval(secs => %(lease_s)s),
+  claim_token = %(token)s,
+  claims = m.claims + 1
+FROM fit
+WHERE m.id = fit.id
+RETURNING
+  m.id::bigint,
+  m.message_id,
+  -- No name over 255 bytes can be sent; enough of a longer one to be refused with its row.
+  left(m.exchange, 1000),
+  left(m.routing_key, 1000),
+  m.key,
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN {body} END,
+  fit.bytes::bigint,
+  left(m.content_type, 1000),
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN m.headers::text ELSE '{{}}' END,
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN m.properties::text ELSE '{{}}' END,
+  m.claims,
+  m.failures,
+  -- As numbers, clamped: a producer may write infinity or the year 20000, and no row may spoil a claim.
+  greatest(0, least(extract(epoch FROM m.created_at), 253402300799))::float8,
+  m.last_error IS NOT NULL,
+  greatest(0, least(
+    extract(epoch FROM now())
+    - extract(epoch FROM CASE WHEN m.failures = 0 THEN m.available_at ELSE m.created_at END),
+    1e9
+  ))::float8,
+  (SELECT count(*) FROM candidate)

@@ -1,0 +1,89 @@
+"""One connection: how it is asked for, how long it may take, how it is cut when it takes longer."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from relay.model import Fault
+from relay.ports import StoreUnavailable
+from relay.store.faults import never_connected
+
+Connection = psycopg.AsyncConnection[Any]
+
+CONNECT_TIMEOUT_S = 5
+CHECK_TIMEOUT_S = 2.0
+_DEFAULTS = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "gssencmode": "disable",
+    "keepalives_count": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "target_session_attrs": "read-write",
+    "tcp_user_timeout": 15_000,
+}
+"""A host that vanished is noticed in 10 + 3 * 5 s; whatever the URL says wins."""
+
+
+def complete(url: str, application_name: str) -> str:
+    """Complete a connection string with our defaults. Raises psycopg.ProgrammingError when it is none."""
+    given = conninfo_to_dict(url)
+    # Queries and rows are UTF-8 on our side of the wire, whatever the database or the URL prefer.
+    return make_conninfo(
+        "", **({"application_name": application_name} | _DEFAULTS | given | {"client_encoding": "UTF8"})
+    )
+
+
+async def connect(url: Callable[[], str], application_name: str) -> Connection:
+    """Open a connection in autocommit mode, without prepared statements, or raise StoreUnavailable."""
+    try:
+        info = complete(url(), application_name)
+        # psycopg applies connect_timeout to each address, and not to the resolution of names.
+        async with asyncio.timeout(2 * CONNECT_TIMEOUT_S + 5):
+            return await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise never_connected(error) from None
+    except TimeoutError:
+        raise StoreUnavailable(Fault.TIMEOUT, "connecting took too long") from None
+
+
+@contextlib.asynccontextmanager
+async def bounded(conn: Connection, seconds: float) -> AsyncIterator[None]:
+    """Cut the connection when the block takes longer than that, and then raise StoreUnavailable.
+
+    asyncio.timeout would not do: psycopg answers a cancellation by asking the server to cancel the statement, which
+    takes up to ten more seconds when the server is gone. A socket that was shut down ends the wait at once.
+    """
+    cut = False
+
+    def cut_it() -> None:
+        nonlocal cut
+        cut = True
+        shut_down(conn)
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut_it)
+    try:
+        yield
+    except psycopg.Error:
+        if cut:
+            raise StoreUnavailable(Fault.TIMEOUT, f"no answer from the database in {seconds:g} s") from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def shut_down(conn: Connection) -> None:
+    """Shut the socket down below libpq, which then reports a lost connection."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+async def check(conn: Connection) -> None:
+    """Make sure that a connection taken from the pool still answers."""
+    async with bounded(conn, CHECK_TIMEOUT_S):
+        await conn.execute("")

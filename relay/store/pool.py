@@ -1,0 +1,151 @@
+"""The store's connections and the transactions on them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from relay.model import Fault
+from relay.ports import StoreUnavailable
+from relay.store.config import (
+    LOCK_TIMEOUT_S,
+    SAMPLE_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
+    TRANSACTION_TIMEOUT_S,
+    UPKEEP_TIMEOUT_S,
+    OnDb,
+    StoreConfig,
+)
+from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, complete, connect
+from relay.store.faults import unavailable
+
+LIFETIME_S = 900.0
+"""The oldest a connection grows; the pool takes up to a tenth off by chance, so that they do not end together."""
+IDLE_S = 300.0
+
+# Isolation and access mode are named because the role may have other defaults. With row_security off, a policy that
+# would hide rows raises an error instead. All of it ends with the transaction, so a transaction pooler may stand
+# between; one round trip carries it.
+_BEGIN: LiteralString = """
+BEGIN ISOLATION LEVEL READ COMMITTED {mode};
+SET LOCAL synchronous_commit = {synchronous};
+SET LOCAL row_security = off;
+SET LOCAL statement_timeout = {statement_ms};
+SET LOCAL lock_timeout = {lock_ms};
+SET LOCAL idle_in_transaction_session_timeout = {idle_ms}
+"""
+
+
+def _begin(mode: LiteralString, *, synchronous: bool = True, statement_s: float = STATEMENT_TIMEOUT_S) -> bytes:
+    composed = sql.SQL(_BEGIN).format(
+        mode=sql.SQL(mode),
+        synchronous=sql.SQL("on" if synchronous else "off"),
+        statement_ms=sql.Literal(round(statement_s * 1000)),
+        lock_ms=sql.Literal(round(LOCK_TIMEOUT_S * 1000)),
+        idle_ms=sql.Literal(round(TRANSACTION_TIMEOUT_S * 1000)),
+    )
+    return composed.as_bytes(None)
+
+
+DURABLE = _begin("READ WRITE")
+"""On disk before it returns."""
+LAZY = _begin("READ WRITE", synchronous=False)
+"""Forgotten when Postgres crashes within the next instants; the next durable commit makes it durable too."""
+SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
+UPKEEP = _begin("READ WRITE", statement_s=UPKEEP_TIMEOUT_S)
+
+
+class Connections:
+    """A pool that makes connections on demand, and knocks at no server that is gone."""
+
+    def __init__(self, config: StoreConfig, on_db: OnDb) -> None:
+        self._config = config
+        self._on_db = on_db
+        self._pool: AsyncConnectionPool[Connection] | None = None
+
+    async def open(self) -> None:
+        """Make the pool; connects to nothing yet."""
+        # Its warnings repeat, once a connection, what the port's error says once.
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+        self._pool = AsyncConnectionPool(
+            self._conninfo,
+            kwargs={"autocommit": True, "prepare_threshold": None},
+            min_size=0,
+            max_size=self._config.pool_size,
+            open=False,
+            check=check,
+            name="outbox-relay",
+            timeout=CONNECT_TIMEOUT_S + 2,
+            max_lifetime=LIFETIME_S,
+            max_idle=IDLE_S,
+            reconnect_timeout=CONNECT_TIMEOUT_S,
+        )
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close every connection; one that is lent is closed when it comes back."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    def _conninfo(self) -> str:
+        return complete(self._config.conninfo(), self._config.application_name)
+
+    async def once(self) -> Connection:
+        """Open a connection of its own; raises StoreUnavailable with the true reason."""
+        return await connect(self._config.conninfo, self._config.application_name)
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, op: str, begin: bytes, seconds: float = TRANSACTION_TIMEOUT_S
+    ) -> AsyncIterator[Connection]:
+        """Run the block in a transaction and commit it, within so many seconds; raises StoreUnavailable."""
+        async with self.connection(op, seconds) as conn:
+            await conn.execute(begin)
+            yield conn
+            await conn.execute("COMMIT")
+
+    @contextlib.asynccontextmanager
+    async def connection(self, op: str, seconds: float) -> AsyncIterator[Connection]:
+        """Lend a connection in autocommit mode for at most so many seconds; raises StoreUnavailable."""
+        began = time.monotonic()
+        try:
+            async with self._taken() as conn, bounded(conn, seconds):
+                yield conn
+        except psycopg.Error as error:
+            known = unavailable(error)
+            if known is None:
+                raise
+            raise known from None
+        finally:
+            self._on_db(op, time.monotonic() - began)
+
+    @contextlib.asynccontextmanager
+    async def _taken(self) -> AsyncIterator[Connection]:
+        pool = self._pool
+        if pool is None:
+            raise StoreUnavailable(Fault.OTHER, "the store is closed")
+        conn = await self._take(pool)
+        try:
+            yield conn
+        except BaseException:
+            # Whatever it was in the midst of ends here, on the server too, without one more round trip.
+            await conn.close()
+            raise
+        finally:
+            # Shielded, or a cancellation could lose the connection, and the pool would wait for it for ever.
+            await asyncio.shield(pool.putconn(conn))
+
+    async def _take(self, pool: AsyncConnectionPool[Connection]) -> Connection:
+        try:
+            return await pool.getconn()
+        except PoolTimeout:
+            # The pool does not tell why. Asking once does, unless the trouble is over or was a lack of connections.
+            await (await self.once()).close()
+            raise StoreUnavailable(Fault.TIMEOUT, "no connection of the pool became free in time") from None

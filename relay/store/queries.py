@@ -1,0 +1,77 @@
+"""The statements of `relay/queries`, composed once with quoted names; pure but for reading the package's own files."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import LiteralString, cast
+
+from psycopg import sql
+
+_GUESS: LiteralString = (
+    "pg_column_size(payload)::bigint * CASE WHEN pg_column_compression(payload) IS NULL THEN 1 ELSE 10 END"
+)
+_EXACT: LiteralString = "octet_length(payload)::bigint"
+_WEIGHTS: dict[str, LiteralString] = {
+    "bytea": _EXACT,
+    "character varying": _EXACT,
+    "json": _GUESS,
+    "jsonb": _GUESS,
+    "text": _EXACT,
+}
+"""By the type of the payload: the size, or a guess of it, that reads nothing out of TOAST."""
+PAYLOAD_TYPES = tuple(_WEIGHTS)
+SQL_ASCII = "SQL_ASCII"
+"""The encoding of a database that has none: its bytes were never promised to be UTF-8 and are sent as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Every statement the store sends, ready for psycopg with parameters."""
+
+    claim: bytes
+    renew: bytes
+    mark_sent: bytes
+    mark_retry: bytes
+    mark_failed: bytes
+    release: bytes
+    settled: bytes
+    backlog: bytes
+
+
+def compose(schema: str, table: str, *, payload_type: str, encoding: str) -> Queries:
+    """Compose for that table. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES."""
+    names = {
+        "table": sql.SQL("{}.{}").format(identifier(schema), identifier(table)),
+        "body": _body("m.payload", payload_type, encoding),
+        "size": _size(payload_type, encoding),
+        "weight": sql.SQL(_WEIGHTS[payload_type]),
+    }
+    return Queries(**{field: _composed(field, names) for field in Queries.__slots__})
+
+
+def _body(column: LiteralString, payload_type: str, encoding: str) -> sql.Composable:
+    if payload_type == "bytea":
+        return sql.SQL(column)
+    return sql.SQL("convert_to({}::text, {})").format(
+        sql.SQL(column), sql.Literal(encoding if encoding == SQL_ASCII else "UTF8")
+    )
+
+
+def _size(payload_type: str, encoding: str) -> sql.Composable:
+    if encoding in {SQL_ASCII, "UTF8"} and payload_type != "bytea":
+        return sql.SQL("octet_length(payload::text)")  # of a text it is known without reading it
+    return sql.SQL("octet_length({})").format(_body("payload", payload_type, encoding))
+
+
+def identifier(name: str) -> sql.SQL:
+    """Quote a name; psycopg itself would take a percent sign in it for a placeholder."""
+    return sql.SQL(cast(LiteralString, sql.Identifier(name).as_string(None).replace("%", "%%")))
+
+
+def load(name: str) -> sql.SQL:
+    """Read one statement of the package. It is as trusted as the code, hence the cast."""
+    text = files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+    return sql.SQL(cast(LiteralString, text))
+
+
+def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
+    return load(name).format(**names).as_bytes(None)

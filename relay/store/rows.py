@@ -1,0 +1,35 @@
+"""A record of claim.sql → a row; pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+
+from relay.model import Row
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CREATED_AT, _OFFERED = 12, 15
+
+
+def row_of(record: Sequence[Any]) -> Row:
+    """Make the row; the columns come in the order of its fields."""
+    values = list(record[:_OFFERED])
+    values[_CREATED_AT] = _EPOCH + timedelta(seconds=values[_CREATED_AT])
+    return Row(*values)
+
+
+def offered(record: Sequence[Any]) -> int:
+    """Return how many rows were due within the row limit, before the byte limit cut."""
+    return int(record[_OFFERED])
+
+
+class LenientText(Loader):
+    """Reads text of a database without an encoding: what is no UTF-8 spoils its own row, not the whole claim."""
+
+    format = Format.BINARY
+
+    def load(self, data: bytes | bytearray | memoryview) -> str:
+        """Keep foreign bytes as lone surrogates, which no message can carry."""
+        return bytes(data).decode("utf-8", "surrogateescape")
