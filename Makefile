@@ -6,24 +6,67 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-# The environment is made again when the lock or the project's own metadata changes, not when a checkout touches their dates.
+# The environment is made again when the lock or the project's own metadata changes, not when a checkout touches dates.
 STAMP := .venv/.made-$(shell cat requirements-dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+# The pure floors: every branch of every rule is tried.
+PURE := relay/model.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
+
+# What the shell says about servers (PGHOST, RELAY_LANES, ...) is not for what runs here.
+$(foreach name,$(filter-out RELAY_TEST_%,$(filter PG% RELAY_%,$(.VARIABLES))),$(eval unexport $(name)))
 
 .PHONY: help
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv: $(STAMP)
+.PHONY: demo
+demo: servers  ## Show the relay at work: real servers, real faults, a verdict (about 45 s).
+	@$(BIN)/python -m demo
+
+.PHONY: test
+test: servers  ## Run the whole suite against real servers and hold the coverage.
+	@$(BIN)/python -m pytest --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
+	@echo 'Every branch of the pure floors:'
+	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
+
+.PHONY: check
+check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and the Dockerfile.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --configfile pyproject.toml --quiet --recursive relay
+	$(BIN)/squawk --quiet sql/migrations/*.up.sql
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: bench
+bench: servers  ## Measure the relay beside a naive one on the same servers (some minutes).
+	@$(BIN)/python -m bench
+
+.PHONY: format
+format: $(STAMP)  ## Rewrite the sources as `make check` wants them.
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(STAMP)  ## Resolve the dependencies anew and write requirements*.txt, with hashes.
+	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.txt
+	@$(COMPILE) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@! grep -nE 'https?:|file:|pypi|index-url' requirements.txt requirements-dev.txt || \
+	  { echo 'make lock: an address of a package index got into the lock' >&2; exit 1; }
+
+.PHONY: clean
+clean:  ## Remove everything that can be made again.
+	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: servers
+servers: $(STAMP)
+	@$(BIN)/python -m services.install
+
 .PHONY: .venv
+.venv: $(STAMP)
 
 $(STAMP): | requirements-dev.txt pyproject.toml
 	@tools/make-venv '$(PYTHON)' '$@'
-
-.PHONY: lock
-lock: .venv  ## Resolve the dependencies anew and write requirements*.txt, with hashes.
-	@$(COMPILE) pyproject.toml --output-file requirements.txt
-	@$(COMPILE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
-	@! grep -nE 'https?:|file:|pypi|index-url' requirements.txt requirements-dev.txt || \
-	  { echo 'make lock: an address of a package index got into the lock' >&2; exit 1; }
