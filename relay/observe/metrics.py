@@ -84,7 +84,8 @@ class Metrics:
     def __init__(
         self, *, version: str, config: Mapping[str, float], outage_seconds: Callable[[], Mapping[str, float]]
     ) -> None:
-        disable_created_metrics()  # else every counter has a twin that says when this process began
+        # Else every counter has a twin that says when this process began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it bare
         self.registry = CollectorRegistry()
         self._backlog_and_flow()
         self._servers(outage_seconds)
