@@ -17,6 +17,8 @@ HEADER_NAME_BYTES = 128
 HEADER_DEPTH = 16
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 PRIORITY_MAX = 255
+EXPIRATION_MAX_MS = 2**32 - 1
+EXPIRATION_DIGITS = len(str(EXPIRATION_MAX_MS))
 TEXT_PROPERTIES = frozenset({"type", "correlation_id", "reply_to", "content_encoding", "app_id"})
 ID_HEADER, ATTEMPT_HEADER = "x-outbox-id", "x-outbox-attempt"
 RESERVED_HEADERS = frozenset({ID_HEADER, ATTEMPT_HEADER})
@@ -74,8 +76,9 @@ def _headers(row: Row) -> dict[str, HeaderValue]:
 def _header_name(name: str) -> str:
     if name in RESERVED_HEADERS:
         _blame(f"header {name} is set by the relay; leave it out")
-    if not name or len(name.encode()) > HEADER_NAME_BYTES:
-        _blame(f"header name of {len(name.encode())} bytes; 1 to {HEADER_NAME_BYTES} are allowed")
+    size = _utf8_bytes("header name", name)
+    if not 0 < size <= HEADER_NAME_BYTES:
+        _blame(f"header name of {size} bytes; 1 to {HEADER_NAME_BYTES} are allowed")
     return name
 
 
@@ -83,12 +86,15 @@ def _value(name: str, value: object, depth: int) -> HeaderValue:
     if depth > HEADER_DEPTH:
         _blame(f"header {name} is nested deeper than {HEADER_DEPTH}")
     match value:
-        case None | bool() | str():
+        case str():
+            _utf8_bytes(f"header {name}", value)
+            return value
+        case None | bool():
             return value
         case int() if INT_MIN <= value <= INT_MAX:
             return value
         case int():
-            _blame(f"header {name} holds an integer over 64 bits; send it as a string")
+            raise _Invalid(f"header {name} holds an integer over 64 bits; send it as a string")
         case list():
             return [_value(name, item, depth + 1) for item in value]
         case dict():
@@ -121,18 +127,27 @@ def _priority(value: object) -> int:
 def _expiration(value: object) -> str:
     """Accept milliseconds as RabbitMQ does: a whole number of 32 bits, as a number or a string of digits."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or int(text[:11]) >= 2**32:
-        _blame("property expiration must be whole milliseconds, 0 to 4294967295")
+    whole = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= EXPIRATION_DIGITS
+    if not isinstance(text, str) or not whole or int(text) > EXPIRATION_MAX_MS:
+        _blame(f"property expiration must be whole milliseconds, 0 to {EXPIRATION_MAX_MS}")
     return text
 
 
 def _short(what: str, value: object) -> str:
     if not isinstance(value, str):
         _blame(f"{what} must be a string")
-    size = len(value.encode("utf-8", "surrogatepass"))
+    size = _utf8_bytes(what, value)
     if size > SHORT_STRING_BYTES:
         _blame(f"{what} of {size} bytes > {SHORT_STRING_BYTES}")
     return value
+
+
+def _utf8_bytes(what: str, text: str) -> int:
+    """Count the bytes on the wire; half of a surrogate pair, which JSON can spell, has none."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        _blame(f"{what} holds half of a surrogate pair, which is no text")
 
 
 def _object(what: str, text: str) -> Mapping[str, object]:

@@ -214,7 +214,7 @@ class TickReport:
 
     claimed: int
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    """Rows by outcome: `confirmed`, a refusal's reason, `unknown`, `unreachable`."""
+    """Rows by outcome: `confirmed`, a refusal's reason, or `unreachable`, which counts all that went back."""
     retried: int = 0
     failed: Mapping[Refusal, int] = field(default_factory=dict)
     released: int = 0

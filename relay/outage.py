@@ -62,10 +62,8 @@ State = Flowing | Outage | Probing
 class Proof(Enum):
     """What a piece of work told about the server when it did not fail."""
 
-    SUCCESS = auto()
-    """It confirmed a row."""
     ANSWER = auto()
-    """It answered, but only to refuse rows: it is alive, and nothing more is known."""
+    """It answered a real question, be it to refuse a row: it is alive, and it keeps up."""
     CONNECTION = auto()
     """A connection could be opened; no row was there to ask with."""
 
@@ -75,8 +73,8 @@ def fail(state: State, fault: Fault, detail: str, *, now: float, jitter: float, 
     match state:
         case Flowing():
             return Outage(fault, detail, since=now, probes=0, next_at=now + _sleep_s(0, jitter, policy))
-        case Outage(since=since, probes=probes, next_at=next_at):
-            return Outage(fault, detail, since=since, probes=probes, next_at=next_at)
+        case Outage():  # late news of the same trouble: the reason and the rest stand until a probe
+            return state
         case Probing(since=since, probes=probes):
             return Outage(fault, detail, since=since, probes=probes, next_at=now + _sleep_s(probes, jitter, policy))
         case _:
@@ -89,8 +87,9 @@ def probe(state: Outage) -> Probing:
 
 
 def prove(state: State, proof: Proof) -> State:
-    """Take good news: end a probe, or widen the ramp when a whole batch went well.
+    """Take good news: end a probe, or widen the ramp when a whole batch was answered.
 
+    Refusals widen it too: a backlog that begins with many bad rows would otherwise be walked row by row for ever.
     News that arrive while an outage stands (from a lane that was faster) do not end it: only a probe does.
     """
     match state:
@@ -100,7 +99,7 @@ def prove(state: State, proof: Proof) -> State:
             return Flowing(limit=1, proven=proof is not Proof.CONNECTION)
         case Flowing(limit=None):
             return Flowing()
-        case Flowing(limit=int(limit)) if proof is Proof.SUCCESS:
+        case Flowing(limit=int(limit)) if proof is Proof.ANSWER:
             return Flowing(limit=limit * RAMP_FACTOR if limit < RAMP_TOP else None)
         case Flowing():
             return state

@@ -7,10 +7,12 @@ outage, and with a row in hand that may kill the process, it keeps the turn unti
 
 import asyncio
 import random
+import sys
 import time
 
 from relay import scan
 from relay.decide import next_poll_s, suspect
+from relay.engine.air import Air
 from relay.engine.carry import Batch, Desk
 from relay.engine.ledger import Ledger
 from relay.engine.policy import Chance, EnginePolicy
@@ -42,14 +44,16 @@ class Engine:
         self._chance = chance or Chance(time.monotonic, random.random)
         self.servers = Servers(store, publisher, observer, policy.outage, self._chance)
         self._ledger = Ledger(store, self.servers, observer)
-        self._desk = Desk(store, publisher, observer, self.servers, self._ledger, policy, self._chance)
+        self._desk = Desk(store, publisher, observer, self.servers, self._ledger, Air(), policy, self._chance)
         self._suspects: set[int] = set()
+        """Rows that a closed channel left unknown; see Batch."""
         self._scan = scan.Scan()
         self._poll_s = 0.0
         self._idle = False
         self._suspicious = False
         """The last claim met a suspected killer: take one row at a time, with nothing else in hand."""
         self._carrying = 0
+        """Batches carried beside the turn; the one that keeps the turn is not among them."""
         self._hands_empty = asyncio.Event()
         self._hands_empty.set()
         self._drain = False
@@ -59,13 +63,20 @@ class Engine:
     async def run(self, *, drain: bool = False) -> None:
         """Turn the loop on every lane until `stop`, or with `drain` until no row is due.
 
-        What is in hand at `stop` is always finished; cancelled, the rows in hand are given back.
+        What is in hand at `stop` is always finished: without the database it waits until the marks can be written.
+        Cancelled, it gives the rows in hand back and tries once to write what it owes. A bug on any lane ends it with
+        an ExceptionGroup.
         """
         self._drain = drain
-        async with asyncio.TaskGroup() as lanes:
-            for number in range(self._policy.lanes):
-                lanes.create_task(self._lane(), name=f"lane-{number}")
-        await self._ledger.pay()
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for number in range(self._policy.lanes):
+                    lanes.create_task(self._lane(), name=f"lane-{number}")
+            while not await self._ledger.pay():
+                self._observer.turned()
+                await asyncio.sleep(self._policy.outage.first_s)
+        finally:
+            await self._ledger.pay()
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the rows in hand are settled."""
@@ -83,9 +94,15 @@ class Engine:
             if claim is None:
                 return TickReport(claimed=0)
             if self._suspicious or self.servers.cautious:
-                await self._hands_empty.wait()
-                return await self._carry(claim)
-        return await self._carry(claim)
+                return await self._carry(claim, after=self._hands_empty)
+            self._carrying += 1
+            self._hands_empty.clear()
+        try:
+            return await self._carry(claim)
+        finally:
+            self._carrying -= 1
+            if not self._carrying:
+                self._hands_empty.set()
 
     async def _rest(self) -> None:
         """Wait out the poll or the outage; a stop ends it at once."""
@@ -101,27 +118,51 @@ class Engine:
 
     async def _claim(self) -> Claim | None:
         """Take a batch; None when a server is gone, when nothing is due, or when stopping."""
-        if self._stopping.is_set() or not await self.servers.ask() or not await self._ledger.pay():
+        if self._stopping.is_set() or not await self._ready():
             return None
-        probing = self.servers.probing_broker
-        low = 0 if probing else self._low()
-        limit = 1 if self._suspicious else self.servers.claim_limit(self._policy.batch_size)
+        probing, quiet, low = self.servers.probing_broker, not self._carrying, self._low()
+        limit = min(self.servers.claim_limit(self._policy.batch_size), 1 if self._suspicious else sys.maxsize)
+        if (
+            not limit or self._stopping.is_set()
+        ):  # while the servers were asked, another lane met an outage, or a stop came
+            return None
         try:
             claim = await self._store.claim(limit=limit, low=low)
         except StoreUnavailable as error:
             self.servers.database_failed(error)
             return None
-        self.servers.proved("database", Proof.SUCCESS)
+        self.servers.proved("database", Proof.ANSWER)
         self._note(claim, low)
         if claim.rows:
             return claim
         if probing:
             self.servers.proved("broker", Proof.CONNECTION)
-        if self._drain and low == 0 and not self._carrying:
-            self.stop()
+        if low == 0 and quiet:
+            self._nothing_is_due()
         return None
 
+    def _nothing_is_due(self) -> None:
+        """Take it that every row was looked at while none was in hand here."""
+        self._suspects.clear()  # they are settled, or in another relay's hands
+        if self._drain:
+            self.stop()
+
+    async def _ready(self) -> bool:
+        """Return whether both servers are there and nothing is owed; what is owed is paid without the broker, too.
+
+        Each is asked, so that one's outage does not hide the other's. When only one is there no claim can prove it,
+        so its connection must do.
+        """
+        database = await self.servers.ask_database() and await self._ledger.pay()
+        broker = await self.servers.ask_broker()
+        if database != broker:
+            self.servers.proved("database" if database else "broker", Proof.CONNECTION)
+        return database and broker
+
     def _low(self) -> int:
+        """Return where to begin; a question that needs a certain answer, or a certain row, begins at 0."""
+        if self.servers.probing_broker or self._suspicious or (self._drain and self._idle):
+            return 0
         return scan.start(self._scan, idle=self._idle, now=self._chance.now(), rescan_s=self._policy.rescan_s)
 
     def _note(self, claim: Claim, low: int) -> None:
@@ -133,16 +174,11 @@ class Engine:
         rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
         self._poll_s = 0.0 if claim.more else rest_s
 
-    async def _carry(self, claim: Claim) -> TickReport:
-        self._carrying += 1
-        self._hands_empty.clear()
+    async def _carry(self, claim: Claim, *, after: asyncio.Event | None = None) -> TickReport:
         self._observer.in_flight(len(claim.rows))
         try:
-            report = await Batch(claim, self._desk, self._suspects).carry()
+            report = await Batch(claim, self._desk, self._suspects).carry(after=after)
         finally:
-            self._carrying -= 1
-            if not self._carrying:
-                self._hands_empty.set()
             self._observer.in_flight(-len(claim.rows))
         self._observer.ticked(report)
         return report

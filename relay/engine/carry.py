@@ -1,7 +1,8 @@
 """One claim's way: rows are sealed, published, and each is marked as soon as its outcome is known.
 
 A row whose outcome a closed channel left unknown is published again by itself, so that only a row that fails alone
-is blamed. While a publish is unresolved the lease is renewed; past half of it nothing is published without renewing.
+is blamed. While a publish is unresolved the lease is renewed; past half of it nothing is published without renewing,
+and nothing is published at all once a server is known to be gone.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from relay import decide
+from relay.engine.air import Air
 from relay.engine.ledger import Ledger
 from relay.engine.policy import Chance, EnginePolicy
 from relay.engine.servers import Servers
@@ -33,6 +35,7 @@ from relay.model import (
 from relay.ports import Observer, Publisher, Store, StoreUnavailable
 
 RENEW_RETRY_S = 1.0
+GONE = "a server was lost before it was published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Desk:
     observer: Observer
     servers: Servers
     ledger: Ledger
+    air: Air
     policy: EnginePolicy
     chance: Chance
 
@@ -60,14 +64,16 @@ class Batch:
         """Rows without an outcome yet."""
         self._tally = Tally(claim.rows)
         self._began_at = desk.chance.now()
-        self._renew_at = claim.taken_at + desk.policy.lease_s / 2
+        self._ours_until = claim.taken_at + desk.policy.lease_s / 2
+        """Until then the rows are certainly ours, with half a lease left for the answers to come."""
+        self._renew_at = self._ours_until
         self._unwritten: list[Mark] = []
         """Marks on their way to the database, for the case that the writing is cancelled."""
 
-    async def carry(self) -> TickReport:
-        """Bring every row to a mark; cancelled, give the rest back."""
+    async def carry(self, *, after: asyncio.Event | None = None) -> TickReport:
+        """Bring every row to a mark, publishing nothing before `after`; cancelled, give the rest back."""
         try:
-            await self._publish()
+            await self._publish(after)
         except asyncio.CancelledError:
             await self._abandon()
             raise
@@ -81,77 +87,101 @@ class Batch:
 
     # -- publish ------------------------------------------------------------------------------------------------
 
-    async def _publish(self) -> None:
+    async def _publish(self, after: asyncio.Event | None) -> None:
         rows, back = decide.keep_in_hand(self._claim.rows)
-        if not await self._give_back(back, "a suspected killer travels alone"):
-            await self._give_back(rows, "the database was lost")
+        await self._give_back((row.id for row in back), "a suspected killer travels alone")
+        if after is not None:
+            await after.wait()
+        if self._desk.servers.gone:
+            await self._give_back((row.id for row in rows), GONE)
             return
         together, alone = decide.quarantine(rows, self._suspects)
-        unknown = await self._send(await self._seal(together))
-        await self._send_alone([*await self._seal(alone), *unknown])
+        sealed = await self._seal(together)
+        async with self._desk.air.shared():
+            unknown = await self._send(sealed)
+        again = [envelope for envelope in sealed if envelope.row_id in unknown]
+        await self._send_alone([*await self._seal(alone), *again])
 
-    async def _give_back(self, rows: Iterable[Row], why: str) -> bool:
-        """Release rows that were never published; return whether the database took it."""
-        return await self._settle([self._close(row.id, Unreachable(Fault.OTHER, why, written=False)) for row in rows])
+    async def _give_back(self, row_ids: Iterable[int], why: str) -> None:
+        """Release rows that this claim did not publish, or whose doubt is noted already."""
+        await self._settle([self._close(row_id, Unreachable(Fault.OTHER, why, written=False)) for row_id in row_ids])
 
     async def _seal(self, rows: Iterable[Row]) -> list[Envelope]:
         """Make the envelopes; rows that cannot become one are failed at once."""
         envelopes: list[Envelope] = []
         refused: list[Answer] = []
         for row in rows:
-            sealed = seal(row, self._desk.policy.seal)
-            if decide.hopeless(row):
+            if decide.hopeless(row):  # and it may be sealing it that kills
                 detail = f"the relay died {row.unanswered} times with this row in hand"
                 refused.append(Answer(row.id, Refused(Refusal.CRASH_LOOP, detail)))
-            elif isinstance(sealed, Refused):
+                continue
+            sealed = seal(row, self._desk.policy.seal)
+            if isinstance(sealed, Refused):
                 refused.append(Answer(row.id, sealed))
             else:
                 envelopes.append(sealed)
         await self._take(refused)
         return envelopes
 
-    async def _send(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Publish a batch and settle its answers as they come; return what must be published again, alone."""
-        unknown: set[int] = set()
+    async def _send(self, envelopes: Sequence[Envelope]) -> dict[int, Unknown]:
+        """Publish a batch and settle its answers as they come; return the rows they leave unknown."""
+        unknown: dict[int, Unknown] = {}
         envelopes = await self._still_ours(envelopes)
-        if envelopes:
-            async with aclosing(self._desk.publisher.publish(envelopes)) as flight:
-                async for answers in flight:
-                    unknown |= await self._take(answers)
-                    if self._open and self._desk.chance.now() >= self._renew_at:
-                        await self._renew()
-                    self._desk.observer.turned()
-        return [envelope for envelope in envelopes if envelope.row_id in unknown]
+        if not envelopes:
+            return unknown
+        self._tally.flown.update(envelope.row_id for envelope in envelopes)
+        async with aclosing(self._desk.publisher.publish(envelopes)) as flight:
+            async for answers in flight:
+                self._desk.observer.turned()
+                unknown |= await self._take(answers)
+                self._desk.observer.turned()
+                if self._open and self._desk.chance.now() >= self._renew_at:
+                    await self._renew()
+        return unknown
 
     async def _send_alone(self, envelopes: Sequence[Envelope]) -> None:
-        """Publish one at a time; when the broker is gone, the rest goes back and stays under suspicion."""
+        """Publish one at a time; once a server is gone, the rest goes back and stays under suspicion."""
         for position, envelope in enumerate(envelopes):
-            lost = await self._desk.publisher.ready()
-            if lost is not None:
-                await self._take([Answer(each.row_id, lost) for each in envelopes[position:]])
-                return
-            if await self._send([envelope]):
-                raise AssertionError("a message alone in flight cannot have an unknown outcome")
+            async with self._desk.air.alone():
+                if await self._lost():
+                    await self._give_back((each.row_id for each in envelopes[position:]), GONE)
+                    return
+                unknown = await self._send([envelope])
+                # Nothing was beside it, so whatever the broker closed, it closed because of this row.
+                await self._take([Answer(i, Refused(Refusal.BLAMED, end.detail)) for i, end in unknown.items()])
+
+    async def _lost(self) -> bool:
+        """Return whether a server is gone; the broker is asked, because a closed channel must be opened anew."""
+        if self._desk.servers.gone:
+            return True
+        lost = await self._desk.publisher.ready()
+        if lost is not None:
+            self._broker_failed(lost)
+        return lost is not None
 
     # -- outcomes -----------------------------------------------------------------------------------------------
 
-    async def _take(self, answers: Sequence[Answer]) -> set[int]:
+    async def _take(self, answers: Sequence[Answer]) -> dict[int, Unknown]:
         """Mark what the answers decide; return the rows they leave unknown."""
-        unknown: set[int] = set()
+        unknown: dict[int, Unknown] = {}
         marks: list[Mark] = []
         for row_id, outcome in ((answer.row_id, answer.outcome) for answer in answers):
             if isinstance(outcome, Unknown):
-                unknown.add(row_id)
+                unknown[row_id] = outcome
                 self._suspects.add(row_id)
                 self._tally.doubts[row_id] = Doubt.CHANNEL_CLOSED
                 continue
             if isinstance(outcome, Unreachable):
-                self._desk.servers.failed("broker", outcome.fault, outcome.detail)
+                self._broker_failed(outcome)
             else:
                 self._suspects.discard(row_id)
             marks.append(self._close(row_id, outcome))
         await self._settle(marks)
         return unknown
+
+    def _broker_failed(self, lost: Unreachable) -> None:
+        self._tally.broker_failed = True
+        self._desk.servers.failed("broker", lost.fault, lost.detail)
 
     def _close(self, row_id: int, outcome: Confirmed | Refused | Unreachable) -> Mark:
         """Count the outcome of a row and decide its mark."""
@@ -162,23 +192,22 @@ class Batch:
             outcome = Unreachable(outcome.fault, outcome.detail, written=True)
         return decide.mark(row, outcome, self._desk.policy.retry, jitter=jitter)
 
-    async def _settle(self, marks: Sequence[Mark]) -> bool:
-        """Write marks; return False when the ledger keeps them for later."""
+    async def _settle(self, marks: Sequence[Mark]) -> None:
+        """Write marks, or let the ledger keep them for later."""
         if not marks:
-            return True
+            return
         self._unwritten.extend(marks)
         lost = await self._desk.ledger.write(self._claim.token, marks)
         self._unwritten.clear()
-        if lost is None:
-            return False
-        self._tally.written(marks)
-        self._lost(lost)
-        return True
+        self._tally.marked(marks)
+        self._overtaken(lost or ())
 
     async def _abandon(self) -> None:
         """Write the marks in hand and give the rest back, so that another relay may take it at once."""
-        stopped = Unreachable(Fault.OTHER, "stopped before its confirm", written=True)
-        marks = [*self._unwritten, *(self._close(row_id, stopped) for row_id in tuple(self._open))]
+        marks = list(self._unwritten)
+        for row_id in tuple(self._open):
+            stopped = Unreachable(Fault.OTHER, "stopped before its confirm", written=row_id in self._tally.flown)
+            marks.append(self._close(row_id, stopped))
         if marks:
             await self._desk.ledger.write(self._claim.token, marks)
 
@@ -186,10 +215,10 @@ class Batch:
 
     async def _still_ours(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """Return what may be published: past half of the lease, only rows whose lease could be renewed."""
-        if self._desk.chance.now() < self._renew_at:
+        if self._desk.chance.now() < self._ours_until:
             return envelopes
         ours = await self._renew()
-        await self._give_back([self._open[each.row_id] for each in envelopes if each.row_id not in ours], "lease lost")
+        await self._give_back((each.row_id for each in envelopes if each.row_id not in ours), "the lease was lost")
         return [each for each in envelopes if each.row_id in ours]
 
     async def _renew(self) -> frozenset[int]:
@@ -201,11 +230,12 @@ class Batch:
             self._renew_at = self._desk.chance.now() + RENEW_RETRY_S
             self._desk.servers.database_failed(error)
             return frozenset()
-        self._renew_at = began + self._desk.policy.lease_s / 2
-        self._lost(self._open.keys() - ours)
+        self._ours_until = self._renew_at = began + self._desk.policy.lease_s / 2
+        self._overtaken(self._open.keys() - ours)
         return ours
 
-    def _lost(self, row_ids: Collection[int]) -> None:
+    def _overtaken(self, row_ids: Collection[int]) -> None:
+        """Tell of rows that another relay holds now; what was published of them may be published twice."""
         fresh = [row_id for row_id in row_ids if self._tally.doubts.get(row_id) != Doubt.LEASE_LOST]
         self._tally.doubts.update(dict.fromkeys(fresh, Doubt.LEASE_LOST))
         if fresh:

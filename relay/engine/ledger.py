@@ -21,23 +21,26 @@ class Ledger:
         self._observer = observer
         self._owed: list[tuple[UUID, tuple[Mark, ...]]] = []
 
-    @property
-    def owes(self) -> bool:
-        """Marks are waiting to be written."""
-        return bool(self._owed)
-
     async def write(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int] | None:
-        """Write marks and return the rows that were no longer ours; None when they are kept for later."""
-        try:
-            return await self._store.settle(token, marks)
-        except StoreUnavailable as error:
-            self._owed.append((token, tuple(marks)))
-            self._observer.unsettled(len(marks), error.fault)
-            self._servers.database_failed(error)
-            return None
+        """Write marks and return the rows that were no longer ours; None when they are kept for later.
+
+        While the database is known to be gone they are kept without asking it.
+        """
+        outage = self._servers.outage("database")
+        if outage is None:
+            try:
+                return await self._store.settle(token, marks)
+            except StoreUnavailable as error:
+                self._servers.database_failed(error)
+                fault = error.fault
+        else:
+            fault = outage.fault
+        self._owed.append((token, tuple(marks)))
+        self._observer.unsettled(len(marks), fault)
+        return None
 
     async def pay(self) -> bool:
-        """Write what is owed; return whether nothing is left."""
+        """Write what is owed; return whether nothing is left. One caller at a time."""
         while self._owed:
             token, marks = self._owed[0]
             try:

@@ -24,6 +24,16 @@ class Servers:
         self._chance = chance
         self.states: dict[Side, State] = {"broker": Flowing(), "database": Flowing()}
 
+    def outage(self, side: Side) -> Outage | None:
+        """Return the outage of one side; None when it flows or is being probed."""
+        state = self.states[side]
+        return state if isinstance(state, Outage) else None
+
+    @property
+    def gone(self) -> bool:
+        """Nothing new may be published: it could not be, or could not be marked."""
+        return any(isinstance(state, Outage) for state in self.states.values())
+
     @property
     def probing_broker(self) -> bool:
         """The next row in hand is the question whether the broker is back."""
@@ -43,11 +53,8 @@ class Servers:
         waits = [state.next_at - self._chance.now() for state in self.states.values() if isinstance(state, Outage)]
         return min(waits, default=None)
 
-    async def ask(self) -> bool:
-        """Return whether both servers are there. Each is asked, so that one's outage does not hide the other's."""
-        return all([await self._ask_database(), await self._ask_broker()])
-
-    async def _ask_database(self) -> bool:
+    async def ask_database(self) -> bool:
+        """Return whether the database is there; in an outage it is not asked before its rest is over."""
         if not self._may_ask("database"):
             return False
         try:
@@ -57,7 +64,8 @@ class Servers:
             return False
         return True
 
-    async def _ask_broker(self) -> bool:
+    async def ask_broker(self) -> bool:
+        """Return whether the broker is there; in an outage it is not asked before its rest is over."""
         if not self._may_ask("broker"):
             return False
         lost = await self._publisher.ready()

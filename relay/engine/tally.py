@@ -34,6 +34,10 @@ class Tally:
         self._delays_s: list[float] = []
         self.doubts: dict[int, Doubt] = {row.id: Doubt.RELAY_DIED for row in self._rows if row.unanswered > 0}
         """Rows that may have arrived although no confirm was seen."""
+        self.flown: set[int] = set()
+        """Rows handed to the publisher."""
+        self.broker_failed = False
+        """The batch met an outage of the broker, which was told when it was met."""
 
     def outcome(self, row: Row, outcome: Confirmed | Refused | Unreachable, *, held_s: float) -> None:
         """Count the outcome of a row that has been in hand for `held_s` seconds."""
@@ -48,8 +52,8 @@ class Tally:
                 if written:
                     self.doubts[row.id] = DOUBTS.get(fault, Doubt.CONNECTION_LOST)
 
-    def written(self, marks: Sequence[Mark]) -> None:
-        """Count marks that the database took."""
+    def marked(self, marks: Sequence[Mark]) -> None:
+        """Count marks that were written, or are kept to be written later."""
         self._marks.extend(marks)
 
     def complete(self) -> bool:
@@ -57,23 +61,21 @@ class Tally:
         return self._outcomes.total() == len(self._rows)
 
     def proof(self) -> Proof | None:
-        """Return what the batch proves about the broker; None when it failed, which was told when it was met."""
-        if self._outcomes["unreachable"]:
+        """Return what the batch proves about the broker: nothing when it failed, or when all rows went back."""
+        answered = self._outcomes.keys() - {"unreachable"}
+        if self.broker_failed or not answered:
             return None
-        if self._outcomes["confirmed"]:
-            return Proof.SUCCESS
-        asked = any(reason not in OWN_REFUSALS for reason in +self._outcomes)
-        return Proof.ANSWER if asked else Proof.CONNECTION
+        return Proof.ANSWER if answered - OWN_REFUSALS else Proof.CONNECTION
 
     def report(self, *, claim_s: float, carry_s: float) -> TickReport:
         """Sum up."""
         return TickReport(
             claimed=len(self._rows),
-            outcomes=dict(+self._outcomes),
+            outcomes=dict(self._outcomes),
             retried=sum(isinstance(mark, Retry) for mark in self._marks),
             failed=Counter(mark.reason for mark in self._marks if isinstance(mark, Failed)),
             released=sum(isinstance(mark, Release) for mark in self._marks),
-            doubts=Counter(self.doubts.values()),
+            doubts=Counter(doubt for row_id, doubt in self.doubts.items() if row_id in self.flown),
             delays_s=tuple(self._delays_s),
             claim_s=claim_s,
             carry_s=carry_s,
