@@ -37,7 +37,7 @@ check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/bandit --configfile pyproject.toml --quiet --recursive relay
-	$(BIN)/squawk --quiet sql/migrations/*.up.sql
+	$(BIN)/squawk sql/migrations/*.up.sql
 	$(BIN)/hadolint Dockerfile
 
 .PHONY: bench
