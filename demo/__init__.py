@@ -1,0 +1,1 @@
+"""The relay at work in front of your eyes: `make demo`. Real processes, real faults, a verdict. Not shipped."""

@@ -1,0 +1,218 @@
+"""The story: steady flow, the broker gone, the relay killed at its busiest, and everything to its end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from demo.frame import Mood
+from demo.monitor import Monitor
+from demo.processes import Broken
+from demo.stage import IN_HAND_MAX, LEASE_S, Stage, in_thread
+from demo.vitals import Stethoscope, Vitals
+
+FAULTS = 2
+DUPLICATES_MAX = FAULTS * IN_HAND_MAX
+"""A lost connection and a killed relay may each repeat what was in flight, and no more."""
+LOOK_S = 0.1
+BUSY_LOOK_S = 0.004
+BUSY_ROWS = 100
+"""The relay is killed when it holds this many rows; at the shop's pace it holds a handful."""
+BUSY_WAIT_S = 10.0
+START_S = 60.0
+NOTICE_S = 30.0
+RELAY_DOWN_S = 1.5
+DRAIN_S = 60.0
+QUIET_S = 3.0
+"""When the relay has nothing left and nothing arrives for this long, nothing more will."""
+LISTEN_S = 1.0
+FAULTS_S = 12.0
+"""About what the broker's stop and start and the relay's start take on two cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long things last, in seconds."""
+
+    seconds: float
+    rate: float
+    withhold: int = 0
+    """Number of a message the consumer throws away, to see the verdict turn red; 0 for none."""
+
+    @property
+    def steady_s(self) -> float:
+        """Flow before the first fault."""
+        return max(2.0, self._spare_s * 0.55)
+
+    @property
+    def broker_down_s(self) -> float:
+        """From the broker's end to its next start, which takes some seconds more until it answers."""
+        return min(4.0, max(1.0, self._spare_s * 0.45))
+
+    @property
+    def _spare_s(self) -> float:
+        return self.seconds - LEASE_S - FAULTS_S
+
+
+class Story:
+    """Plays a plan on a stage; raises Broken when it cannot go on."""
+
+    def __init__(self, stage: Stage, monitor: Monitor, plan: Plan) -> None:
+        self._stage = stage
+        self._monitor = monitor
+        self._tell = monitor.tell
+        self._plan = plan
+        self._ears = Stethoscope(stage.port)
+        self._lease_ends_at = 0.0
+        self._leased_rows = 0
+
+    async def play(self) -> None:
+        """Play it to the end."""
+        try:
+            await self._steady()
+            await self._stop_broker()
+            await self._start_broker()
+            await self._kill_relay()
+            await self._replace_relay()
+            await self._close_shop()
+            await self._drain()
+            await self._stop_relay()
+            await self._listen_out()
+        finally:
+            await self._ears.close()
+
+    async def _steady(self) -> None:
+        await self._stage.start_shop(self._plan.rate)
+        self._tell(
+            f"The shop takes about {self._plan.rate:.0f} orders a second. One transaction writes the order and its"
+            " outbox row; one in ten is rolled back. The relay carries the rows, the consumer receives them.",
+            happening="Everything runs. Rows leave the outbox as fast as they are committed.",
+        )
+        await asyncio.sleep(self._plan.steady_s)
+
+    async def _stop_broker(self) -> None:
+        self._monitor.broker = "stopping"
+        await in_thread(self._stage.rabbitmq.stop)
+        self._monitor.broker = "stopped"
+        self._tell(
+            "RabbitMQ is stopped. Nobody tells the shop or the relay.",
+            happening="RabbitMQ is gone. The shop notices nothing: its rows wait in the table. The relay claims none.",
+            mood=Mood.NO_BROKER,
+        )
+        vitals = await self._until(
+            lambda seen: seen.outage is not None and not seen.in_hand, NOTICE_S, "see the outage"
+        )
+        self._tell(
+            f"The relay has noticed ({vitals.outage}): it holds {vitals.in_hand} rows, and claims none until a probe"
+            " succeeds. No row loses an attempt.",
+            happening=self._monitor.happening,
+        )
+        await asyncio.sleep(self._plan.broker_down_s)
+
+    async def _start_broker(self) -> None:
+        self._monitor.broker = "starting"
+        self._tell(
+            f"RabbitMQ is started again; {self._stage.history.waiting:,} rows wait by now.",
+            happening="RabbitMQ starts. The relay probes it once a second, with one real row.",
+        )
+        before = await self._until(lambda _: True, NOTICE_S, "answer")
+        await in_thread(self._stage.rabbitmq.start)
+        self._monitor.broker = "up"
+        await self._until(lambda seen: seen.confirmed > before.confirmed, NOTICE_S, "recover", every_s=BUSY_LOOK_S)
+
+    async def _kill_relay(self) -> None:
+        relay = self._stage.relay
+        assert relay is not None
+        waiting = self._stage.history.waiting
+        deadline = time.monotonic() + BUSY_WAIT_S
+        while time.monotonic() < deadline:
+            vitals = await self._ears.look()
+            if vitals is not None and vitals.in_hand >= BUSY_ROWS:
+                break
+            await asyncio.sleep(BUSY_LOOK_S)
+        await relay.kill()
+        leased = await asyncio.to_thread(self._stage.leased)
+        self._lease_ends_at = time.monotonic() + leased.seconds
+        self._tell(
+            f"The relay has found RabbitMQ by itself and begins to work off {waiting:,} rows: kill -9, right now,"
+            f" with {leased.rows:,} rows in its hands.",
+            happening="The relay is dead. Rows it had taken stay leased to it; the shop goes on.",
+            mood=Mood.NO_RELAY,
+        )
+        self._leased_rows = leased.rows
+        await asyncio.sleep(RELAY_DOWN_S)
+
+    async def _replace_relay(self) -> None:
+        await self._stage.start_relay()
+        await self._until(lambda seen: seen.confirmed > 0, START_S, "carry rows")
+        rows = f"{self._leased_rows:,} rows"
+        self._tell(
+            f"A new relay carries everything but the {rows} of the dead one: for all it knows that one still lives,"
+            f" so it waits until the lease ({LEASE_S} s) is over.",
+            happening=f"Fresh rows flow. The {rows} are leased to a relay that is dead;",
+            deadline=self._lease_ends_at,
+        )
+
+    async def _close_shop(self) -> None:
+        """Keep the shop open until the lease is nearly over, and for as long as was asked."""
+        open_until = max(self._lease_ends_at - 1.0, time.monotonic() + 1.0)
+        await asyncio.sleep(open_until - time.monotonic())
+        assert self._stage.shop is not None
+        code = await self._stage.shop.terminate()
+        if code != 0:
+            raise Broken(f"The shop ended with exit code {code}.")
+        self._tell(
+            "The shop closes. What is committed is committed; now all of it must arrive.",
+            happening="The last rows drain. Leased ones come with the end of their lease;",
+            deadline=self._lease_ends_at,
+        )
+
+    async def _drain(self) -> None:
+        """Wait until all has arrived, or until nothing more can."""
+        quiet_since, seen = time.monotonic(), -1
+        deadline = max(self._lease_ends_at, quiet_since) + DRAIN_S
+        while self._stage.history.waiting:
+            vitals = await self._ears.look()
+            if len(self._stage.history.arrivals) != seen or vitals is None or vitals.backlog:
+                quiet_since, seen = time.monotonic(), len(self._stage.history.arrivals)
+            if time.monotonic() - quiet_since > QUIET_S:
+                break
+            if time.monotonic() > deadline:
+                backlog = "unknown" if vitals is None else f"{vitals.backlog:,}"
+                raise Broken(f"The outbox did not drain within {DRAIN_S:.0f} s; the relay's backlog is {backlog}.")
+            await asyncio.sleep(LOOK_S)
+        self._tell("The outbox is empty.", happening="Done; the relay is asked to stop.", mood=Mood.GOOD)
+
+    async def _stop_relay(self) -> None:
+        relay = self._stage.relay
+        assert relay is not None
+        began_at = time.monotonic()
+        code = await relay.terminate()
+        took_s = time.monotonic() - began_at
+        self._tell(f"SIGTERM: the relay ended in {took_s:.1f} s with exit code {code}.", happening="Done.")
+        if code != 0:
+            raise Broken(f"The relay ended its SIGTERM with exit code {code} instead of 0.\n{relay.tail()}")
+
+    async def _listen_out(self) -> None:
+        """Give a copy too many the time to arrive, so that it is counted."""
+        arrivals, seen = self._stage.history.arrivals, -1
+        while len(arrivals) != seen:
+            seen = len(arrivals)
+            await asyncio.sleep(LISTEN_S)
+        assert self._stage.consumer is not None
+        await self._stage.consumer.terminate()
+        self._stage.history.read()
+
+    async def _until(
+        self, true: Callable[[Vitals], bool], seconds: float, what: str, *, every_s: float = LOOK_S
+    ) -> Vitals:
+        """Ask the relay until something is true; return what it said then."""
+        deadline = time.monotonic() + seconds
+        while True:
+            vitals = await self._ears.look()
+            if vitals is not None and true(vitals):
+                return vitals
+            if time.monotonic() > deadline:
+                relay = self._stage.relay
+                raise Broken(f"The relay did not {what} within {seconds:.0f} s.\n{relay.tail() if relay else ''}")
+            await asyncio.sleep(every_s)
