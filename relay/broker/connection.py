@@ -1,0 +1,69 @@
+"""Open a connection to the broker: one attempt, the URL and its files read anew, every wait bounded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pamqp.common import FieldTable
+from yarl import URL
+
+from relay import __version__
+from relay.broker.classify import Loss, connect_failed
+from relay.broker.link import Connection, Link
+from relay.broker.transport import Transport
+from relay.broker.within import within
+from relay.model import Fault
+
+PRODUCT = "outbox-relay"
+PORTS = {"amqp": 5672, "amqps": 5671}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """How to reach the broker and how long to wait for it; times in seconds."""
+
+    url: Callable[[], str]
+    """Called for every connection, so that a rotated password is used.
+
+    `amqp://` or `amqps://`; over TLS the query may name cafile, capath, certfile, keyfile and no_verify_ssl=1.
+    """
+    name: str
+    """Shown by the broker as the connection's name."""
+    heartbeat_s: int = 10
+    confirm_timeout_s: float = 30.0
+    """The longest silence of a living channel with messages in flight, before the connection is dropped."""
+    connect_timeout_s: float = 10.0
+    """For a whole attempt to connect, and for each question asked on the connection later."""
+    exchange_ttl_s: float = 30.0
+    """How long it is believed that an exchange exists, or does not."""
+
+
+async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
+    """Open a connection, or say why there is none."""
+    try:
+        url = _url(config)
+    except (OSError, LookupError, ValueError) as error:  # its text could hold the password
+        return Loss(Fault.OTHER, f"the broker's URL cannot be read: {type(error).__name__}")
+    transport = Transport(config.heartbeat_s)
+    name = f"{config.name} {purpose}".rstrip()
+    properties: FieldTable = {"product": PRODUCT, "version": __version__, "connection_name": name}
+    link: Link | None = None
+    try:
+        connection = Connection(url, transport_factory=transport, client_properties=properties)
+        await within(config.connect_timeout_s, connection.connect())
+        if transport.writer is not None:
+            link = Link(connection, transport.writer, timeout_s=config.connect_timeout_s)
+            return link
+    except Exception as error:  # noqa: BLE001 - this function's answer is why there is no connection
+        loss = connect_failed(error)
+        return Loss(loss.fault, f"{url.host}:{url.port}: {loss.detail}")
+    finally:
+        if link is None:
+            transport.reset()
+    raise AssertionError("connected without a transport")
+
+
+def _url(config: BrokerConfig) -> URL:
+    url = URL(config.url()).update_query({"heartbeat": str(config.heartbeat_s)})
+    if url.scheme not in PORTS or not url.host:
+        raise ValueError("not an AMQP URL")
+    return url if url.explicit_port else url.with_port(PORTS[url.scheme])
