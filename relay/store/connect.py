@@ -18,7 +18,7 @@ Connection = psycopg.AsyncConnection[Any]
 
 CONNECT_TIMEOUT_S = 5
 CHECK_TIMEOUT_S = 2.0
-_DEFAULTS = {
+_DEFAULTS: dict[str, str | int] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "gssencmode": "disable",
     "keepalives_count": 3,
@@ -32,11 +32,10 @@ _DEFAULTS = {
 
 def complete(url: str, application_name: str) -> str:
     """Complete a connection string with our defaults. Raises psycopg.ProgrammingError when it is none."""
-    given = conninfo_to_dict(url)
+    given = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     # Queries and rows are UTF-8 on our side of the wire, whatever the database or the URL prefer.
-    return make_conninfo(
-        "", **({"application_name": application_name} | _DEFAULTS | given | {"client_encoding": "UTF8"})
-    )
+    forced = {"client_encoding": "UTF8"}
+    return make_conninfo("", **({"application_name": application_name} | _DEFAULTS | given | forced))
 
 
 async def connect(url: Callable[[], str], application_name: str) -> Connection:

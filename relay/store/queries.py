@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -64,13 +64,12 @@ def _size(payload_type: str, encoding: str) -> sql.Composable:
 
 def identifier(name: str) -> sql.SQL:
     """Quote a name; psycopg itself would take a percent sign in it for a placeholder."""
-    return sql.SQL(cast(LiteralString, sql.Identifier(name).as_string(None).replace("%", "%%")))
+    return sql.SQL(sql.Identifier(name).as_string(None).replace("%", "%%"))
 
 
 def load(name: str) -> sql.SQL:
-    """Read one statement of the package. It is as trusted as the code, hence the cast."""
-    text = files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
-    return sql.SQL(cast(LiteralString, text))
+    """Read one statement of the package."""
+    return sql.SQL(files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
