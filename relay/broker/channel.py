@@ -124,15 +124,15 @@ class ConfirmChannel(Channel):
     def _resolve(self, tag: int, outcome: Outcome, *, multiple: bool) -> None:
         """Resolve one tag, or all up to it; 0 means all. A tag that is not in flight breaks the connection."""
         self.heard_at = self.loop.time()
+        tag = tag or self._tag
+        if tag > self._tag or (not multiple and tag not in self._pending):
+            self._broken(Loss(Fault.OTHER, "the broker confirmed a message that was not in flight"))
+            return
         if multiple:
-            tag = tag or self._tag
             rows = [self._pending.pop(each, None) for each in range(self._confirmed_up_to + 1, tag + 1)]
             self._confirmed_up_to = max(self._confirmed_up_to, tag)
         else:
-            rows = [self._pending.pop(tag, None)]
-        if tag > self._tag or (not multiple and rows[0] is None):
-            self._broken(Loss(Fault.OTHER, "the broker confirmed a message that was not in flight"))
-            return
+            rows = [self._pending.pop(tag)]
         if self._returned:
             self._answers += [Answer(row, self._or_unroutable(row, outcome)) for row in rows if row is not None]
         else:

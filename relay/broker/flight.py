@@ -1,6 +1,7 @@
 """One batch on one channel, from its first byte to its last answer."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -42,10 +43,11 @@ async def fly(
     """Write the messages and give the answers as they come, an empty sequence when there are none for a while.
 
     Messages are taken off the deque as they are written, and each of those is answered. What is left at the end was
-    never written. Silent for `confirm_timeout_s` seconds, the broker is given up.
+    never written. When for `confirm_timeout_s` seconds no confirm came and the socket took nothing, the broker is given
+    up.
     """
     loop = asyncio.get_running_loop()
-    written_at = loop.time()
+    moved_at, unsent = loop.time(), 0.0
     while channel.end is None and (messages or channel.in_flight):
         if link.closing:
             await link.ended(_WAIT_S)
@@ -54,10 +56,12 @@ async def fly(
                 row_ids, data = _chunk(messages)
                 channel.expect(row_ids)
                 link.write(data)
-                written_at = loop.time()
+                unsent = math.inf
             else:
                 await channel.settled(_WAIT_S)
-        if loop.time() - max(written_at, channel.heard_at) > confirm_timeout_s:
+        if link.unsent < unsent:
+            moved_at, unsent = loop.time(), link.unsent
+        if loop.time() - max(moved_at, channel.heard_at) > confirm_timeout_s:
             link.abort(Loss(Fault.TIMEOUT, f"no confirm within {confirm_timeout_s:g} s"))
         yield channel.take()
     if answers := channel.take():

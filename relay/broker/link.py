@@ -85,6 +85,11 @@ class Link:
         """Hand whole messages to the socket at once, so that no other frame comes between theirs."""
         self._writer.write(data)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
+
     async def drained(self, seconds: float) -> bool:
         """Wait until the socket has taken most of what was written, at most so long; return whether it has."""
         try:
