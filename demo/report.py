@@ -16,7 +16,8 @@ def lines(verdict: Verdict, *, elapsed_s: float) -> list[Line]:
     """Return the table's lines."""
     lost, phantom, altered = (len(ids) for ids in (verdict.lost, verdict.phantom, verdict.altered))
     few = verdict.duplicates <= verdict.duplicates_max
-    bound = f"sent twice, after the faults; at most {verdict.duplicates_max:,} may be"
+    faults = f"sent again, after the faults; at most {verdict.duplicates_max:,} may be"
+    bound = faults if verdict.duplicates_max else "sent again; without a fault none may be"
     table: list[Line] = [
         ("committed", f"{verdict.committed:,}", "orders whose transaction Postgres committed", verdict.committed > 0),
         ("rolled back", f"{verdict.rolled_back:,}", "orders the shop took back; nobody may hear of them", True),

@@ -12,22 +12,21 @@ from demo.stage import IN_HAND_MAX, LEASE_S, Stage, in_thread
 from demo.vitals import Stethoscope, Vitals
 
 FAULTS = 2
-DUPLICATES_MAX = FAULTS * IN_HAND_MAX
-"""A lost connection and a killed relay may each repeat what was in flight, and no more."""
 LOOK_S = 0.1
 BUSY_LOOK_S = 0.004
 BUSY_ROWS = 100
 """The relay is killed when it holds this many rows; at the shop's pace it holds a handful."""
 BUSY_WAIT_S = 10.0
-START_S = 60.0
 NOTICE_S = 30.0
 RELAY_DOWN_S = 1.5
 DRAIN_S = 60.0
 QUIET_S = 3.0
 """When the relay has nothing left and nothing arrives for this long, nothing more will."""
 LISTEN_S = 1.0
-FAULTS_S = 12.0
-"""About what the broker's stop and start and the relay's start take on two cores."""
+BROKER_DOWN_S = 6.0
+"""From the first word of its stop until it is started again; the start takes some seconds more."""
+FAULTS_S = 17.0
+"""About what the faults take beside the lease: the broker's stop and start, the recovery, the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +37,18 @@ class Plan:
     rate: float
     withhold: int = 0
     """Number of a message the consumer throws away, to see the verdict turn red; 0 for none."""
+    calm: bool = False
+    """Nothing is broken on purpose."""
 
     @property
     def steady_s(self) -> float:
         """Flow before the first fault."""
-        return max(2.0, self._spare_s * 0.55)
+        return self.seconds if self.calm else max(2.0, self.seconds - LEASE_S - FAULTS_S)
 
     @property
-    def broker_down_s(self) -> float:
-        """From the broker's end to its next start, which takes some seconds more until it answers."""
-        return min(4.0, max(1.0, self._spare_s * 0.45))
-
-    @property
-    def _spare_s(self) -> float:
-        return self.seconds - LEASE_S - FAULTS_S
+    def duplicates_max(self) -> int:
+        """A lost connection and a killed relay may each repeat what was in flight; nothing else repeats anything."""
+        return 0 if self.calm else FAULTS * IN_HAND_MAX
 
 
 class Story:
@@ -70,10 +67,11 @@ class Story:
         """Play it to the end."""
         try:
             await self._steady()
-            await self._stop_broker()
-            await self._start_broker()
-            await self._kill_relay()
-            await self._replace_relay()
+            if not self._plan.calm:
+                await self._stop_broker()
+                await self._start_broker()
+                await self._kill_relay()
+                await self._replace_relay()
             await self._close_shop()
             await self._drain()
             await self._stop_relay()
@@ -91,23 +89,22 @@ class Story:
         await asyncio.sleep(self._plan.steady_s)
 
     async def _stop_broker(self) -> None:
+        began_at = time.monotonic()
         self._monitor.broker = "stopping"
-        await in_thread(self._stage.rabbitmq.stop)
-        self._monitor.broker = "stopped"
         self._tell(
             "RabbitMQ is stopped. Nobody tells the shop or the relay.",
-            happening="RabbitMQ is gone. The shop notices nothing: its rows wait in the table. The relay claims none.",
+            happening="RabbitMQ goes. The shop notices nothing: its rows wait in the table.",
             mood=Mood.NO_BROKER,
         )
-        vitals = await self._until(
-            lambda seen: seen.outage is not None and not seen.in_hand, NOTICE_S, "see the outage"
-        )
+        await in_thread(self._stage.rabbitmq.stop)
+        self._monitor.broker = "stopped"
+        vitals = await self._until(lambda seen: seen.outage is not None and not seen.in_hand, "notice the outage")
         self._tell(
-            f"The relay has noticed ({vitals.outage}): it holds {vitals.in_hand} rows, and claims none until a probe"
-            " succeeds. No row loses an attempt.",
-            happening=self._monitor.happening,
+            f"The relay has noticed by itself ({vitals.outage}). It holds {vitals.in_hand} rows and claims none until"
+            " RabbitMQ has confirmed one; no row loses an attempt.",
+            happening="RabbitMQ is gone. The relay holds nothing: every row is safe in the table, and they pile up.",
         )
-        await asyncio.sleep(self._plan.broker_down_s)
+        await asyncio.sleep(began_at + BROKER_DOWN_S - time.monotonic())
 
     async def _start_broker(self) -> None:
         self._monitor.broker = "starting"
@@ -115,10 +112,10 @@ class Story:
             f"RabbitMQ is started again; {self._stage.history.waiting:,} rows wait by now.",
             happening="RabbitMQ starts. The relay probes it once a second, with one real row.",
         )
-        before = await self._until(lambda _: True, NOTICE_S, "answer")
+        before = await self._until(lambda _: True, "answer")
         await in_thread(self._stage.rabbitmq.start)
         self._monitor.broker = "up"
-        await self._until(lambda seen: seen.confirmed > before.confirmed, NOTICE_S, "recover", every_s=BUSY_LOOK_S)
+        await self._until(lambda seen: seen.confirmed > before.confirmed, "recover", every_s=BUSY_LOOK_S)
 
     async def _kill_relay(self) -> None:
         relay = self._stage.relay
@@ -144,7 +141,7 @@ class Story:
 
     async def _replace_relay(self) -> None:
         await self._stage.start_relay()
-        await self._until(lambda seen: seen.confirmed > 0, START_S, "carry rows")
+        await self._until(lambda seen: seen.confirmed > 0, "carry rows")
         rows = f"{self._leased_rows:,} rows"
         self._tell(
             f"A new relay carries everything but the {rows} of the dead one: for all it knows that one still lives,"
@@ -154,17 +151,15 @@ class Story:
         )
 
     async def _close_shop(self) -> None:
-        """Keep the shop open until the lease is nearly over, and for as long as was asked."""
-        open_until = max(self._lease_ends_at - 1.0, time.monotonic() + 1.0)
-        await asyncio.sleep(open_until - time.monotonic())
+        """Keep the shop open until a dead relay's lease is nearly over."""
+        await asyncio.sleep(self._lease_ends_at - 1.0 - time.monotonic())
         assert self._stage.shop is not None
         code = await self._stage.shop.terminate()
         if code != 0:
             raise Broken(f"The shop ended with exit code {code}.")
         self._tell(
             "The shop closes. What is committed is committed; now all of it must arrive.",
-            happening="The last rows drain. Leased ones come with the end of their lease;",
-            deadline=self._lease_ends_at,
+            happening="The last rows drain.",
         )
 
     async def _drain(self) -> None:
@@ -203,16 +198,14 @@ class Story:
         await self._stage.consumer.terminate()
         self._stage.history.read()
 
-    async def _until(
-        self, true: Callable[[Vitals], bool], seconds: float, what: str, *, every_s: float = LOOK_S
-    ) -> Vitals:
+    async def _until(self, true: Callable[[Vitals], bool], what: str, *, every_s: float = LOOK_S) -> Vitals:
         """Ask the relay until something is true; return what it said then."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + NOTICE_S
         while True:
             vitals = await self._ears.look()
             if vitals is not None and true(vitals):
                 return vitals
             if time.monotonic() > deadline:
                 relay = self._stage.relay
-                raise Broken(f"The relay did not {what} within {seconds:.0f} s.\n{relay.tail() if relay else ''}")
+                raise Broken(f"The relay did not {what} within {NOTICE_S:.0f} s.\n{relay.tail() if relay else ''}")
             await asyncio.sleep(every_s)
