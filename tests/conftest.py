@@ -3,21 +3,18 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import psycopg
 import pytest
 
+from relay import migrate
 from services import find
 from services.broker import Broker
 from services.find import OwnPostgres, OwnRabbitMQ
 from services.postgres import PostgresServer
 from services.proxy import Proxy
 from tests.builders import Amqp, Database
-
-MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
 
 for _name in list(os.environ):
     # What a developer's shell says about servers is not for the tests, nor for the commands they start.
@@ -51,16 +48,9 @@ def template(postgres: PostgresServer) -> Iterator[str]:
     """A database migrated once; every test's is a copy of it."""
     name = f"relay_template_{token_hex(4)}"
     postgres.create_database(name)
-    migrate(postgres.url(name))
+    migrate.apply(postgres.url(name))
     yield name
     postgres.drop_database(name)
-
-
-def migrate(url: str) -> None:
-    """Apply the migrations in the default schema."""
-    for file in sorted(MIGRATIONS.glob("*.up.sql")):
-        with psycopg.connect(url) as connection:
-            connection.execute(file.read_bytes())
 
 
 @pytest.fixture
@@ -105,7 +95,7 @@ def own_database(own_postgres: Callable[..., OwnPostgres]) -> Callable[..., tupl
     def make(**options: Any) -> tuple[OwnPostgres, Database]:
         server = own_postgres(**options)
         server.create_database("service")
-        migrate(server.url("service"))
+        migrate.apply(server.url("service"))
         return server, Database(server.url("service"), "service")
 
     return make
