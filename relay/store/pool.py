@@ -61,6 +61,18 @@ SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
 UPKEEP = _begin("READ WRITE", statement_s=UPKEEP_TIMEOUT_S)
 
 
+@contextlib.asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn what psycopg raises into StoreUnavailable, and let pass what is a bug of ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = unavailable(error)
+        if known is None:
+            raise
+        raise known from None
+
+
 class Connections:
     """A pool that makes connections on demand, and knocks at no server that is gone."""
 
@@ -97,9 +109,15 @@ class Connections:
     def _conninfo(self) -> str:
         return complete(self._config.conninfo(), self._config.application_name)
 
-    async def once(self) -> Connection:
-        """Open a connection of its own; raises StoreUnavailable with the true reason."""
-        return await connect(self._config.conninfo, self._config.application_name)
+    @contextlib.asynccontextmanager
+    async def once(self) -> AsyncIterator[Connection]:
+        """Open a connection beside the pool, for a block of some seconds; raises StoreUnavailable, the true reason."""
+        conn = await connect(self._config.conninfo, self._config.application_name)
+        try:
+            async with translated(), bounded(conn, TRANSACTION_TIMEOUT_S):
+                yield conn
+        finally:
+            await conn.close()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -116,13 +134,8 @@ class Connections:
         """Lend a connection in autocommit mode for at most so many seconds; raises StoreUnavailable."""
         began = time.monotonic()
         try:
-            async with self._taken() as conn, bounded(conn, seconds):
+            async with translated(), self._taken() as conn, bounded(conn, seconds):
                 yield conn
-        except psycopg.Error as error:
-            known = unavailable(error)
-            if known is None:
-                raise
-            raise known from None
         finally:
             self._on_db(op, time.monotonic() - began)
 
@@ -147,5 +160,6 @@ class Connections:
             return await pool.getconn()
         except PoolTimeout:
             # The pool does not tell why. Asking once does, unless the trouble is over or was a lack of connections.
-            await (await self.once()).close()
+            async with self.once():
+                pass
             raise StoreUnavailable(Fault.TIMEOUT, "no connection of the pool became free in time") from None

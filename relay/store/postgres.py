@@ -1,30 +1,40 @@
 """The store: leases and marks on one outbox table. Start with `claim` and `settle`; their SQL is in relay/queries."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from operator import attrgetter
 from uuid import UUID, uuid4
 
-from relay.decide import clean
-from relay.model import Claim, Failed, Fault, Mark, Release, Retry, Sent
+from relay.model import Backlog, Claim, Fault, Mark, Sent
 from relay.ports import StoreUnavailable
-from relay.store.config import OnDb, StoreConfig, ignore
+from relay.store import upkeep
+from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
+from relay.store.facts import Facts, facts_of
+from relay.store.marks import ids_of, write_fenced
 from relay.store.pool import DURABLE, LAZY, Connections
-from relay.store.queries import SQL_ASCII, Queries, compose
-from relay.store.rows import LenientText, offered, row_of
+from relay.store.problems import Problem, find_problems, unavailable_for
+from relay.store.queries import SQL_ASCII, compose, compose_claim
+from relay.store.rows import LooseText, offered, row_of
 
 TIMEOUT_CUT = 8
 """A claim that ran into its timeout is tried with that many times fewer rows."""
 
 
 class PostgresStore:
-    """Fills relay.ports.Store; `open` it first and `close` it last."""
+    """Fills relay.ports.Store; `open` it first and `close` it last. Its methods raise StoreUnavailable."""
 
     def __init__(self, config: StoreConfig, on_db: OnDb = ignore) -> None:
         self._config = config
+        self._on_db = on_db
         self._connections = Connections(config, on_db)
-        self._queries: Queries | None = None
-        self._encoding = ""
+        self._queries = compose(config.schema, config.table)
+        self._claim: bytes | None = None
+        """Composed when the table was found to be right; None after a failure, until it is looked at again."""
+        self._loose_text = False
+        """The database has no encoding, so its texts may hold any bytes."""
         self._rows_max: int | None = None
         """Rows a claim asks for at most, after large rows cut one by its bytes."""
 
@@ -37,20 +47,57 @@ class PostgresStore:
         await self._connections.close()
 
     async def ready(self) -> None:
-        """Make sure of a connection and of the table, once after each failure."""
-        await self._composed()
+        """Make sure of a connection and of the table the relay needs: asks the server once after each failure."""
+        if self._claim is None:
+            await self._verified()
 
-    async def _composed(self) -> Queries:
-        if self._queries is None:
-            self._encoding, payload_type = "UTF8", "jsonb"
-            self._queries = compose(
-                self._config.schema, self._config.table, payload_type=payload_type, encoding=self._encoding
-            )
-        return self._queries
+    async def _verified(self) -> bytes:
+        facts = await self.facts()
+        trouble = unavailable_for(find_problems(facts, self._config.schema, self._config.table))
+        if trouble is not None:
+            raise trouble
+        (payload_type,) = (column.type for column in facts.columns if column.name == "payload")
+        self._loose_text = facts.encoding == SQL_ASCII
+        self._claim = compose_claim(
+            self._config.schema, self._config.table, payload_type=payload_type, encoding=facts.encoding
+        )
+        return self._claim
+
+    async def facts(self) -> Facts:
+        """Look at the server and the table, on a connection of its own: a failure tells the true reason."""
+        began = time.monotonic()
+        try:
+            async with self._connections.once() as conn:
+                names = {"schema": self._config.schema, "table": self._config.table}
+                cursor = await conn.execute(self._queries.inspect, names)
+                ((answer,),) = await cursor.fetchall()
+        finally:
+            self._on_db("ready", time.monotonic() - began)
+        return facts_of(answer)
+
+    async def problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong with the table, and what mends it."""
+        return find_problems(await self.facts(), self._config.schema, self._config.table)
+
+    async def ping(self) -> float:
+        """Return the seconds of one round trip."""
+        async with self._connections.connection("ping", TRANSACTION_TIMEOUT_S) as conn:
+            began = time.monotonic()
+            await conn.execute("")
+            return time.monotonic() - began
+
+    @asynccontextmanager
+    async def _transaction(self, op: str, begin: bytes) -> AsyncIterator[Connection]:
+        try:
+            async with self._connections.transaction(op, begin) as conn:
+                yield conn
+        except StoreUnavailable:
+            self._claim = None
+            raise
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, on disk before it returns."""
-        queries = await self._composed()
+        query = self._claim or await self._verified()
         asked = limit if self._rows_max is None else min(limit, self._rows_max)
         token, taken_at = uuid4(), time.monotonic()
         params = {
@@ -62,18 +109,17 @@ class PostgresStore:
             "token": token,
         }
         try:
-            async with self._connections.transaction("claim", DURABLE) as conn:
+            async with self._transaction("claim", DURABLE) as conn:
                 cursor = conn.cursor(binary=True)
-                if self._encoding == SQL_ASCII:
-                    cursor.adapters.register_loader("text", LenientText)
-                await cursor.execute(queries.claim, params)
-                records = await cursor.fetchall()
+                if self._loose_text:
+                    cursor.adapters.register_loader("text", LooseText)
+                records = await (await cursor.execute(query, params)).fetchall()
         except StoreUnavailable as error:
             if error.fault is Fault.TIMEOUT:
                 self._rows_max = max(1, asked // TIMEOUT_CUT)
             raise
         # RETURNING keeps no order.
-        rows = tuple(sorted(map(row_of, records), key=lambda row: row.id))
+        rows = tuple(sorted(map(row_of, records), key=attrgetter("id")))
         candidates = offered(records[0]) if records else 0
         self._adapt(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
@@ -87,55 +133,40 @@ class PostgresStore:
 
     async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
         """Lengthen the lease of those rows and return the ids that are still ours."""
-        queries = await self._composed()
         params = {"ids": sorted(row_ids), "token": token, "lease_s": float(self._config.lease_s)}
-        async with self._connections.transaction("renew", DURABLE) as conn:
-            return await _ids(conn, queries.renew, params)
+        async with self._transaction("renew", DURABLE) as conn:
+            return await ids_of(conn, self._queries.renew, params)
 
     async def settle(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int]:
         """Write the marks and return the ids whose row is no longer ours to mark."""
-        queries = await self._composed()
         sent = sorted(mark.row_id for mark in marks if isinstance(mark, Sent))
         if sent:
-            async with self._connections.transaction("settle", LAZY) as conn:
-                await conn.execute(queries.mark_sent, {"ids": sent})
+            async with self._transaction("settle", LAZY) as conn:
+                await conn.execute(self._queries.mark_sent, {"ids": sent})
         fenced = [mark for mark in marks if not isinstance(mark, Sent)]
         if not fenced:
             return frozenset()
-        async with self._connections.transaction("settle", DURABLE) as conn:
-            return await _settle_fenced(conn, queries, token, fenced)
+        async with self._transaction("settle", DURABLE) as conn:
+            return await write_fenced(conn, self._queries, token, fenced)
 
+    async def backlog(self) -> Backlog:
+        """Sample the whole table's backlog: `pending` holds `retrying`, and each count stops at the cap."""
+        return await upkeep.sample(self._connections, self._queries.backlog, self._config.backlog_cap)
 
-async def _settle_fenced(
-    conn: Connection, queries: Queries, token: UUID, marks: Sequence[Retry | Failed | Release]
-) -> frozenset[int]:
-    """Write the marks that only the holder of the lease may; in order of id, so that no two relays wait in a circle."""
-    marks = sorted(marks, key=lambda mark: mark.row_id)
-    lost = {mark.row_id for mark in marks}
-    for kind, query in ((Retry, queries.mark_retry), (Failed, queries.mark_failed), (Release, queries.release)):
-        chosen = [mark for mark in marks if isinstance(mark, kind)]
-        if chosen:
-            lost -= await _ids(
-                conn,
-                query,
-                {
-                    "token": token,
-                    "ids": [mark.row_id for mark in chosen],
-                    "notes": [_note(mark) for mark in chosen],
-                    "delays_s": [float(mark.delay_s) if isinstance(mark, Retry) else 0.0 for mark in chosen],
-                },
-            )
-    if lost:  # or settled before, by a commit whose reply never came
-        lost -= await _ids(conn, queries.settled, {"ids": sorted(lost), "token": token})
-    return frozenset(lost)
+    async def cleanup(
+        self, older_than: timedelta, *, failed: bool = False, batch: int = 5000, dry_run: bool = False
+    ) -> int:
+        """Delete sent (or failed) rows of that age, a batch a transaction; return how many. Needs outbox_keeper."""
+        queries = self._queries
+        if dry_run:
+            count = queries.count_failed if failed else queries.count_sent
+            return await upkeep.number(self._connections, "cleanup", count, older_than=older_than)
+        query = queries.cleanup_failed if failed else queries.cleanup_sent
+        return await upkeep.repeat(self._connections, "cleanup", query, batch=batch, older_than=older_than)
 
-
-def _note(mark: Retry | Failed | Release) -> str | None:
-    """Return the error text, made storable once more: a mark that cannot be written would be tried for ever."""
-    text = mark.doubt if isinstance(mark, Release) else mark.error
-    return None if text is None else clean(text)
-
-
-async def _ids(conn: Connection, query: bytes, params: dict[str, object]) -> frozenset[int]:
-    cursor = await conn.execute(query, params, binary=True)
-    return frozenset(row[0] for row in await cursor.fetchall())
+    async def requeue(self, *, limit: int | None = None, batch: int = 1000, dry_run: bool = False) -> int:
+        """Make failed rows pending again, a batch a transaction; return how many. Needs outbox_keeper."""
+        if dry_run:
+            found = await upkeep.number(self._connections, "requeue", self._queries.count_failed, older_than=None)
+            return found if limit is None else min(found, limit)
+        return await upkeep.repeat(self._connections, "requeue", self._queries.requeue, batch=batch, limit=limit)

@@ -1,6 +1,6 @@
 """The statements of `relay/queries`, composed once with quoted names; pure but for reading the package's own files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import LiteralString
 
@@ -25,9 +25,9 @@ SQL_ASCII = "SQL_ASCII"
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Every statement the store sends, ready for psycopg with parameters."""
+    """Every statement that depends on the names alone, ready for psycopg with parameters; a file each."""
 
-    claim: bytes
+    inspect: bytes
     renew: bytes
     mark_sent: bytes
     mark_retry: bytes
@@ -35,17 +35,47 @@ class Queries:
     release: bytes
     settled: bytes
     backlog: bytes
+    cleanup_sent: bytes
+    cleanup_failed: bytes
+    count_sent: bytes
+    count_failed: bytes
+    requeue: bytes
 
 
-def compose(schema: str, table: str, *, payload_type: str, encoding: str) -> Queries:
-    """Compose for that table. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES."""
-    names = {
-        "table": sql.SQL("{}.{}").format(identifier(schema), identifier(table)),
+def compose(schema: str, table: str) -> Queries:
+    """Compose them for that table."""
+    names = _names(schema, table)
+    return Queries(**{field.name: _composed(field.name, names) for field in fields(Queries)})
+
+
+def compose_claim(schema: str, table: str, *, payload_type: str, encoding: str) -> bytes:
+    """Compose the claim. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES."""
+    names = _names(schema, table) | {
         "body": _body("m.payload", payload_type, encoding),
         "size": _size(payload_type, encoding),
         "weight": sql.SQL(_WEIGHTS[payload_type]),
     }
-    return Queries(**{field: _composed(field, names) for field in Queries.__slots__})
+    return _composed("claim", names)
+
+
+def identifier(name: str) -> sql.SQL:
+    """Quote a name for a statement with parameters, where psycopg would take a percent sign for a placeholder."""
+    return sql.SQL(quoted(name).replace("%", "%%"))
+
+
+def quoted(name: str) -> str:
+    """Quote a name for a person to copy."""
+    return sql.Identifier(name).as_string(None)
+
+
+def _names(schema: str, table: str) -> dict[str, sql.Composable]:
+    quoted_schema = identifier(schema)
+    return {"schema": quoted_schema, "table": sql.SQL("{}.{}").format(quoted_schema, identifier(table))}
+
+
+def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
+    text = files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+    return sql.SQL(text).format(**names).as_bytes(None)
 
 
 def _body(column: LiteralString, payload_type: str, encoding: str) -> sql.Composable:
@@ -60,17 +90,3 @@ def _size(payload_type: str, encoding: str) -> sql.Composable:
     if encoding in {SQL_ASCII, "UTF8"} and payload_type != "bytea":
         return sql.SQL("octet_length(payload::text)")  # of a text it is known without reading it
     return sql.SQL("octet_length({})").format(_body("payload", payload_type, encoding))
-
-
-def identifier(name: str) -> sql.SQL:
-    """Quote a name; psycopg itself would take a percent sign in it for a placeholder."""
-    return sql.SQL(sql.Identifier(name).as_string(None).replace("%", "%%"))
-
-
-def load(name: str) -> sql.SQL:
-    """Read one statement of the package."""
-    return sql.SQL(files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8"))
-
-
-def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
-    return load(name).format(**names).as_bytes(None)

@@ -25,7 +25,7 @@ def offered(record: Sequence[Any]) -> int:
     return int(record[_OFFERED])
 
 
-class LenientText(Loader):
+class LooseText(Loader):
     """Reads text of a database without an encoding: what is no UTF-8 spoils its own row, not the whole claim."""
 
     format = Format.BINARY
