@@ -23,10 +23,10 @@ PINNED: Mapping[str, int] = {
     "asyncio": logging.WARNING,
     "pamqp": logging.ERROR,
     "psycopg": logging.WARNING,
-    "psycopg.pool": logging.ERROR,
+    "psycopg.pool": logging.CRITICAL,
 }
 """Least level of libraries, at any RELAY_LOG_LEVEL. Below WARNING aiormq writes whole frames, payloads included;
-pamqp's warnings carry header names; the pool warns at every attempt of an outage that is told once as an event."""
+pamqp's warnings carry header names; the pool repeats at every attempt what an outage's event tells once."""
 FRAMES_MAX = 20
 ERROR_CHARS_MAX = 300
 HIDDEN = "****"
@@ -161,7 +161,10 @@ def _plain(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _one_line(value: Any) -> Any:
-    return value if not isinstance(value, str) or value.isprintable() else ascii(value)
+    """Write control characters as a person types them: they could forge a line or steer a terminal."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
 
 
 def _told(stacks: list[dict[str, Any]]) -> list[str]:

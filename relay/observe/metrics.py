@@ -1,6 +1,6 @@
 """Every metric: name, sentence, labels with all their values, buckets. Every series exists, at 0, from the start."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from platform import python_version
 from typing import TypeVar
@@ -144,6 +144,13 @@ class Metrics:
     def _histogram(self, name: str, bounds: tuple[float, ...]) -> Histogram:
         labels = tuple(LABELS.get(name, ()))
         return _whole(Histogram(name, METRICS[name], labels, buckets=bounds, registry=self.registry), name)
+
+
+def known(word: str, words: Sequence[str]) -> str:
+    """Return a label's value; the library would make a series of any. Raises ValueError outside the closed set."""
+    if word not in words:
+        raise ValueError(f"{word!r} is none of {', '.join(words)}")
+    return word
 
 
 def _whole(metric: _M, name: str) -> _M:

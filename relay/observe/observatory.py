@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from relay.model import Backlog, Fault, TickReport
 from relay.observe import telling
 from relay.observe.events import tell
-from relay.observe.metrics import SIDES, Metrics
+from relay.observe.metrics import DB_OPS, OUTCOMES, SIDES, Metrics, known
 from relay.observe.side import Side, iso
 from relay.outage import Flowing, State
 
@@ -16,6 +16,25 @@ LIVE_SILENCE_S = 60.0
 PROOF_OPS = frozenset({"claim", "settle", "renew", "ready"})
 """Operations that succeed only on the right table with the right grants."""
 ROW_IDS_SHOWN = 20
+
+
+class Broker(Protocol):
+    """What the broker's adapter knows better than its answers tell."""
+
+    @property
+    def connected(self) -> bool:
+        """A connection is open."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """The broker blocks publishers."""
+        ...
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds of the latest round trip."""
+        ...
 
 
 class Observatory:
@@ -41,6 +60,8 @@ class Observatory:
         self._sides = {side: Side(Flowing(), since=self._began_wall) for side in SIDES}
         self._metrics = Metrics(version=version, config=config, outage_seconds=self._outage_seconds)
         self._metrics.last_tick.set_function(lambda: self._turned_wall)
+        self._metrics.db_connected.set_function(lambda: self._sides["database"].connected)
+        self._broker: Broker | None = None
         self._backlog: Backlog | None = None
         self._sample_fault: Fault | None = None
         self._schema_missing = False
@@ -62,7 +83,7 @@ class Observatory:
         """Count and tell what became of a claim."""
         metrics = self._metrics
         for outcome, rows in report.outcomes.items():
-            metrics.messages.labels(outcome).inc(rows)
+            metrics.messages.labels(known(outcome, OUTCOMES)).inc(rows)
         for reason, rows in report.failed.items():
             metrics.rows_failed.labels(reason.value).inc(rows)
         for doubt, rows in report.doubts.items():
@@ -77,7 +98,7 @@ class Observatory:
         if report.outcomes.get("confirmed"):
             self._confirmed_wall = self._wall()
             metrics.last_confirm.set(self._confirmed_wall)
-            self._answered("broker", report.carry_s)
+            self._sides["broker"].answer(report.carry_s)
 
     def turned(self) -> None:
         """Note that the loop is alive."""
@@ -113,7 +134,6 @@ class Observatory:
         if isinstance(before, Flowing) and not isinstance(after, Flowing):
             self._metrics.outages.labels(side).inc()
         self._metrics.outage.labels(side).set(not isinstance(after, Flowing))
-        self._show_connections()
 
     def _follow_schema(self, after: State, detail: str) -> None:
         """Say what an operator must add to the database, once, and when it is there."""
@@ -128,19 +148,15 @@ class Observatory:
 
     def db(self, op: str, seconds: float) -> None:
         """Count an operation that succeeded in the database: claim, settle, renew, sample, ready or cleanup."""
-        self._metrics.db_s.labels(op).observe(seconds)
+        self._metrics.db_s.labels(known(op, DB_OPS)).observe(seconds)
         if op in PROOF_OPS:
-            self._answered("database", seconds)
+            self._sides["database"].answer(seconds)
 
-    def connected(self, side: str, *, up: bool) -> None:
-        """Note that a connection was opened or lost; the states tell the rest."""
-        self._sides[side].connected = up
-        self._show_connections()
-
-    def blocked(self, *, on: bool) -> None:
-        """Note that RabbitMQ began or ceased to block publishers."""
-        self._sides["broker"].blocked = on
-        self._show_connections()
+    def watch_broker(self, broker: Broker) -> None:
+        """Ask the broker's adapter itself, at every scrape, whether it is connected or blocked."""
+        self._broker = broker
+        self._metrics.broker_connected.set_function(lambda: broker.connected)
+        self._metrics.broker_blocked.set_function(lambda: broker.blocked)
 
     def sampled(self, backlog: Backlog) -> None:
         """Take a new sample of the backlog."""
@@ -181,7 +197,6 @@ class Observatory:
 
     def status(self) -> dict[str, Any]:
         """Return the state of everything as JSON."""
-        broker, database = self._sides["broker"], self._sides["database"]
         return {
             "name": self._name,
             "version": self._version,
@@ -189,8 +204,8 @@ class Observatory:
             "uptime_seconds": round(self._clock() - self._began_at, 3),
             "live": self.live(),
             "not_ready": self.ready(),
-            "broker": broker.told() | {"blocked": broker.blocked},
-            "database": database.told(),
+            "broker": self._told_broker(),
+            "database": self._sides["database"].told(),
             "backlog": None if self._backlog is None else telling.backlog(self._backlog),
             "in_flight_rows": self._in_flight,
             "last_turn_at": iso(self._turned_wall),
@@ -201,15 +216,14 @@ class Observatory:
         """Return the metrics and their content type, as OpenMetrics when the Accept header asks for it."""
         return self._metrics.exposed(accept)
 
-    def _answered(self, side: str, seconds: float) -> None:
-        self._sides[side].answer(seconds)
-        self._show_connections()
-
-    def _show_connections(self) -> None:
-        broker, database = self._sides["broker"], self._sides["database"]
-        self._metrics.broker_connected.set(broker.connected)
-        self._metrics.broker_blocked.set(broker.blocked)
-        self._metrics.db_connected.set(database.connected)
+    def _told_broker(self) -> dict[str, Any]:
+        """Prefer what the adapter knows: a connection may stand without a message on it."""
+        side, broker = self._sides["broker"], self._broker
+        if broker is None:
+            return side.told()
+        side.answered = side.answered or broker.connected
+        side.latency_s = broker.latency_s
+        return side.told() | {"connected": broker.connected, "blocked": broker.blocked}
 
     def _outage_seconds(self) -> Mapping[str, float]:
         return {side: seen.outage_seconds(self._clock()) for side, seen in self._sides.items()}

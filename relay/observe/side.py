@@ -7,8 +7,8 @@ from typing import Any, assert_never
 from relay.model import Fault
 from relay.outage import Flowing, Outage, Probing, State
 
-GONE = frozenset({Fault.UNREACHABLE, Fault.REFUSED, Fault.AUTH, Fault.TLS, Fault.LOST, Fault.TIMEOUT, Fault.LIMIT})
-"""Faults that leave no connection; with the others the server is there and says no."""
+THERE = frozenset({Fault.SCHEMA, Fault.PERMISSION, Fault.READ_ONLY})
+"""Faults a server can only tell over a connection that works."""
 
 
 @dataclass(slots=True)
@@ -21,8 +21,6 @@ class Side:
     detail: str = ""
     answered: bool = False
     """It has answered at least once since the relay began."""
-    connected: bool = False
-    blocked: bool = False
     latency_s: float | None = None
     """Of its last answer."""
     outage_s: float = 0.0
@@ -38,28 +36,24 @@ class Side:
         """Return the time spent in outages up to `now`, the one that stands included."""
         return self.outage_s + self.outage_lasts(now)
 
-    def answer(self, seconds: float | None = None) -> None:
+    @property
+    def connected(self) -> bool:
+        """It answers, be it to say no."""
+        return self.answered if isinstance(self.state, Flowing) else self.state.fault in THERE
+
+    def answer(self, seconds: float) -> None:
         """Take an answer of the server, and how long it took."""
-        self.answered = True
-        if not isinstance(self.state, Outage):
-            self.connected = True
-        if seconds is not None:
-            self.latency_s = seconds
+        self.answered, self.latency_s = True, seconds
 
     def became(self, after: State, *, detail: str, now: float, wall: float) -> None:
         """Follow a change of state."""
         was_flowing = isinstance(self.state, Flowing)
-        self.state = after
+        self.state, self.detail = after, detail
         if isinstance(after, Flowing):
-            self.detail, self.blocked, self.connected, self.answered = "", False, True, True
-            if self.outage_from is not None:
+            self.answered = True
+            if not was_flowing:
                 self.outage_s, self.outage_from, self.since = self.outage_seconds(now), None, wall
-            return
-        self.detail = detail
-        if isinstance(after, Outage):
-            self.blocked = after.fault is Fault.BLOCKED
-            self.connected = self.connected and after.fault not in GONE
-        if was_flowing:
+        elif was_flowing:
             self.outage_from, self.since = now, wall
 
     def word(self) -> str:
