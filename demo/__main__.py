@@ -12,11 +12,10 @@ import time
 from collections.abc import Coroutine
 
 from rich.console import Console
-from rich.text import Text
 
 from demo.monitor import Monitor
 from demo.processes import Broken, scrub
-from demo.report import print_report
+from demo.report import print_report, print_sentence
 from demo.stage import Stage
 from demo.story import Plan, Story
 from demo.verdict import judge
@@ -54,7 +53,7 @@ async def _run(console: Console, plan: Plan) -> int:
         await _set_up(console, stage, plan)
         return await _perform(console, stage, plan)
     except (Broken, NothingFound, ServerFailed) as error:
-        console.print(Text(str(error), "bold red"), soft_wrap=True)
+        print_sentence(console, str(error), "bold red")
         return FAILED
     except asyncio.CancelledError:
         return INTERRUPTED

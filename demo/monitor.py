@@ -62,7 +62,7 @@ class Monitor:
         now = self.elapsed_s
         while len(self._past) < now / self._bar_s:
             self._past.append(Moment(history.waiting, self.mood))
-        left = "" if self.deadline is None else f" {max(0.0, self.deadline - time.monotonic()):.0f} s to go."
+        left = "" if self.deadline is None else f" {max(0.0, self.deadline - time.monotonic()):.0f}s to go."
         return Frame(
             elapsed_s=now,
             rate_in=self._in.at(now, history.committed),

@@ -1,12 +1,16 @@
 """The verdict on paper."""
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from demo.verdict import Verdict
+from demo.view import WIDTH
+
+PROMISES = {"lost", "phantom", "altered"}
+LOG_LINE_MAX = 600
 
 Line = tuple[str, str, str, bool]
 """What, how much, in words, and whether that is fine."""
@@ -52,16 +56,23 @@ def sentences(verdict: Verdict, trouble: Sequence[str]) -> list[str]:
 
 def print_report(console: Console, verdict: Verdict, trouble: Sequence[str], *, elapsed_s: float) -> None:
     """Print the table and the sentences."""
-    table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=True)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
+    console.print("\nVerdict\n", style="bold")
     for what, how_much, words, fine in lines(verdict, elapsed_s=elapsed_s):
-        mark = "green" if what in {"lost", "phantom", "altered"} else ""
-        table.add_row(what, Text(how_much, f"bold {mark if fine else 'red'}"), Text(words, "dim"))
-    console.print("\nVerdict\n", style="bold", highlight=False)
-    console.print(table)
+        good = "bold green" if what in PROMISES else "bold"
+        console.print(
+            Text.assemble(f"  {what:<12}", (f"{how_much:>8}", good if fine else "bold red"), (f"  {words}", "dim"))
+        )
     console.print()
     passed = not (trouble or verdict.problems)
     for sentence in sentences(verdict, trouble):
-        console.print(Text(sentence, "green" if passed else "bold red"), soft_wrap=not console.is_terminal)
+        print_sentence(console, sentence, "bold green" if passed else "bold red")
+    if trouble:
+        print_sentence(console, "It broke off there, so “lost” counts what had not arrived yet, too.", "")
+
+
+def print_sentence(console: Console, sentence: str, style: str) -> None:
+    """Print it wrapped; what a process wrote comes after it, as it was."""
+    first, *rest = sentence.splitlines()
+    console.print(textwrap.fill(first, WIDTH - 1), style=style, soft_wrap=True, markup=False)
+    for line in rest:
+        console.print(Text(f"  {line[:LOG_LINE_MAX]}", "dim"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -12,11 +13,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.frame import Frame, Moment, Mood, clock
+from demo.frame import Frame, Mood, clock
 
 WIDTH = 80
 LINE_S = 1.0
 BARS = " ▁▂▃▄▅▆▇█"
+EIGHTHS = len(BARS) - 1
+ROWS = 3
+TOP_MIN = 500
+"""Backlogs below this do not fill the picture."""
+PLACES = ("shop", "outbox", "relay", "RabbitMQ", "consumer")
+PLACE_WIDTH = 11
 STYLES = {Mood.GOOD: "green", Mood.NO_BROKER: "red", Mood.NO_RELAY: "yellow"}
 
 
@@ -125,46 +132,51 @@ def picture(frame: Frame) -> RenderableType:
 
 
 def _way(frame: Frame) -> Table:
-    """The way of a row, with what stands at each place."""
-    broker_style = STYLES[Mood.NO_BROKER] if frame.mood is Mood.NO_BROKER else "green"
-    relay_style = {Mood.GOOD: "green"}.get(frame.mood, "yellow")
+    """The way of a row, with what stands at each place; fixed columns, so that nothing jumps."""
+    broker_style = STYLES[Mood.NO_BROKER if frame.broker != "up" else Mood.GOOD]
+    relay_style = STYLES[Mood.NO_RELAY if frame.relay != "flowing" else Mood.GOOD]
     way = Table.grid(expand=True)
-    for _ in range(9):
+    for _ in range(len(PLACES) - 1):
+        way.add_column(justify="center", width=PLACE_WIDTH)
         way.add_column(justify="center")
-    arrow = Text("──▶", "dim")
-    names = ("shop", "outbox", "relay", "RabbitMQ", "consumer")
+    way.add_column(justify="center", width=PLACE_WIDTH)
     cells = (
         Text(f"{frame.rate_in:.0f}/s"),
         Text(f"{frame.waiting:,} wait", "bold" if frame.waiting > frame.rate_in else ""),
-        Text(frame.relay, relay_style),
+        Text(frame.relay.partition(":")[0], relay_style),
         Text(frame.broker, broker_style),
         Text(f"{frame.rate_out:,.0f}/s"),
     )
-    way.add_row(*_between([Text(name, "bold cyan") for name in names], arrow))
-    way.add_row(*_between(list(cells), Text()))
+    way.add_row(*_between([Text(name, "bold cyan") for name in PLACES], Text("──▶", "dim")))
+    way.add_row(*_between(cells, Text()))
     return way
 
 
-def _between(cells: list[Text], arrow: Text) -> list[Text]:
+def _between(cells: Sequence[Text], arrow: Text) -> list[Text]:
     return [part for cell in cells for part in (arrow, cell)][1:]
 
 
 def _backlog(frame: Frame) -> RenderableType:
     """The backlog's picture, each bar in the colour of its moment."""
-    top = max([moment.waiting for moment in frame.past], default=0)
-    bars = Text.assemble(*((_bar(moment, top), STYLES[moment.mood]) for moment in frame.past))
-    scale = Text.assemble(("backlog  ", "dim"), ("highest ", "dim"), f"{top:,}")
-    scale.append("   ")
-    for mood, words in ((Mood.NO_BROKER, "broker stopped"), (Mood.NO_RELAY, "relay killed, its rows leased")):
+    highest = max([moment.waiting for moment in frame.past], default=0)
+    scale = Text.assemble(("backlog", "bold cyan"), ("  highest ", "dim"), f"{highest:,}   ")
+    for mood, words in ((Mood.NO_BROKER, "RabbitMQ stopped"), (Mood.NO_RELAY, "relay killed, rows leased")):
         if any(moment.mood is mood for moment in frame.past):
-            scale.append("■ ", STYLES[mood]).append(f"{words}  ", "dim")
-    return Group(scale, bars)
+            scale.append("■ ", STYLES[mood]).append(f"{words}   ", "dim")
+    top = max(highest, TOP_MIN)
+    heights = [round(moment.waiting / top * ROWS * EIGHTHS) for moment in frame.past]
+    rows = [
+        Text.assemble(
+            *((_bar(height, row), STYLES[moment.mood]) for height, moment in zip(heights, frame.past, strict=True))
+        )
+        for row in reversed(range(ROWS))
+    ]
+    return Group(scale, *rows)
 
 
-def _bar(moment: Moment, top: int) -> str:
-    if not moment.waiting or not top:
-        return BARS[1]
-    return BARS[1 + round((len(BARS) - 2) * moment.waiting / top)]
+def _bar(height: int, row: int) -> str:
+    """The part of a bar that stands in this row, the lowest being 0; an empty bar still has a foot."""
+    return BARS[max(min(height - row * EIGHTHS, EIGHTHS), 1 if row == 0 else 0)]
 
 
 def age(seconds: float | None) -> str:
