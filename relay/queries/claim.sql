@@ -15,7 +15,7 @@ WITH candidate AS MATERIALIZED (
     octet_length(headers::text) + octet_length(properties::text) AS rim
   FROM {table}
   WHERE status = 'pending'
-    AND id >= %(low)s
+    AND id >= %(low)s::bigint
     AND available_at <= now()
     AND (claimed_until IS NULL OR claimed_until <= now())
   ORDER BY id

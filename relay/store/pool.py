@@ -30,15 +30,19 @@ LIFETIME_S = 900.0
 IDLE_S = 300.0
 
 # Isolation and access mode are named because the role may have other defaults. With row_security off, a policy that
-# would hide rows raises an error instead. All of it ends with the transaction, so a transaction pooler may stand
-# between; one round trip carries it.
+# would hide rows raises an error instead. Scans other than along an index are off because a queue's statistics are
+# always stale: a planner that believes in a short table reads and sorts the whole backlog for the first few rows.
+# All of it ends with the transaction, so a transaction pooler may stand between; one round trip carries it.
 _BEGIN: LiteralString = """
 BEGIN ISOLATION LEVEL READ COMMITTED {mode};
 SET LOCAL synchronous_commit = {synchronous};
 SET LOCAL row_security = off;
 SET LOCAL statement_timeout = {statement_ms};
 SET LOCAL lock_timeout = {lock_ms};
-SET LOCAL idle_in_transaction_session_timeout = {idle_ms}
+SET LOCAL idle_in_transaction_session_timeout = {idle_ms};
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL jit = off
 """
 
 
