@@ -12,6 +12,7 @@ import ssl
 from asyncio import CancelledError
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from aiormq.connection import EXCEPTION_MAPPING
 from aiormq.exceptions import (
@@ -65,6 +66,8 @@ def judge(end: End) -> Outcome:
         case Verdict(code=code, text=text):
             reason = {NOT_FOUND: Refusal.NO_EXCHANGE, ACCESS_REFUSED: Refusal.FORBIDDEN}.get(code, Refusal.BLAMED)
             return Refused(reason, text)
+        case _:
+            assert_never(end)
 
 
 def unwritten(loss: Loss) -> Unreachable:
@@ -112,7 +115,8 @@ def _tls(error: BaseException) -> Loss | None:
         case ssl.SSLCertVerificationError(verify_message=message):
             return Loss(Fault.TLS, f"certificate verify failed: {message}")
         case ssl.SSLError():
-            return Loss(Fault.TLS, str(error.reason or error.strerror or error)[:TEXT_CHARS_MAX])
+            reason = getattr(error, "reason", None)  # only the ssl module's own errors have it
+            return Loss(Fault.TLS, str(reason or error)[:TEXT_CHARS_MAX])
         case _:
             return None
 

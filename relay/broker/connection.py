@@ -7,7 +7,7 @@ from pamqp.common import FieldTable
 from yarl import URL
 
 from relay import __version__
-from relay.broker.classify import Loss, connect_failed
+from relay.broker.classify import TEXT_CHARS_MAX, Loss, connect_failed
 from relay.broker.link import Connection, Link
 from relay.broker.transport import Transport
 from relay.broker.within import within
@@ -22,7 +22,8 @@ class BrokerConfig:
     """How to reach the broker and how long to wait for it; times in seconds."""
 
     url: Callable[[], str]
-    """Called for every connection, so that a rotated password is used.
+    """Called for every connection, so that a rotated password is used. May raise OSError or ValueError, in words
+    that may be shown: then there is no connection now.
 
     `amqp://` or `amqps://`; over TLS the query may name cafile, capath, certfile, keyfile and no_verify_ssl=1.
     """
@@ -40,9 +41,9 @@ class BrokerConfig:
 async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
     """Open a connection, or say why there is none."""
     try:
-        url = _url(config)
-    except (OSError, LookupError, ValueError) as error:  # its text could hold the password
-        return Loss(Fault.OTHER, f"the broker's URL cannot be read: {type(error).__name__}")
+        url = _url(config.url(), config.heartbeat_s)
+    except (OSError, ValueError) as error:
+        return Loss(Fault.OTHER, f"the broker's URL cannot be used: {error}"[:TEXT_CHARS_MAX])
     transport = Transport(config.heartbeat_s)
     name = f"{config.name} {purpose}".rstrip()
     properties: FieldTable = {"product": PRODUCT, "version": __version__, "connection_name": name}
@@ -62,8 +63,12 @@ async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
     raise AssertionError("connected without a transport")
 
 
-def _url(config: BrokerConfig) -> URL:
-    url = URL(config.url()).update_query({"heartbeat": str(config.heartbeat_s)})
+def _url(text: str, heartbeat_s: int) -> URL:
+    """Complete the URL. Raises ValueError, whose text must not repeat the URL: it holds the password."""
+    try:
+        url = URL(text).update_query({"heartbeat": str(heartbeat_s)})
+    except ValueError:
+        raise ValueError("it cannot be parsed") from None
     if url.scheme not in PORTS or not url.host:
-        raise ValueError("not an AMQP URL")
+        raise ValueError("it must begin with amqp:// or amqps:// and name a host")
     return url if url.explicit_port else url.with_port(PORTS[url.scheme])
