@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two stages on one base: the builder makes a virtual environment, the image takes that and nothing else, no pip, no uv.
 #   docker build --build-arg REVISION="$(git rev-parse HEAD)" --tag outbox-relay .
 # The environment's python is a link into the base, so both stages must have the same one.
