@@ -18,7 +18,8 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 """The kernel's unit in /proc; it scales the sum to the scheduler's exact time."""
 LIMIT_S = 900.0
 """A drain that takes longer is broken."""
-TOLD_LINES = 12
+TOLD_LINES, TOLD_CHARS = 12, 500
+"""Of a failed process's last words."""
 
 
 class Broken(Exception):
@@ -103,7 +104,7 @@ def _watch(process: subprocess.Popen[str], name: str) -> Metered:
     told: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
-        told = [*told[1 - TOLD_LINES :], line.rstrip()]
+        told = [*told[1 - TOLD_LINES :], line.rstrip()[:TOLD_CHARS]]
         event = event_of(line)
         if event in READY_EVENTS:
             ready = moment(process.pid)
