@@ -20,13 +20,15 @@ PINNED: Mapping[str, int] = {
     "aiohttp": logging.WARNING,
     "aiohttp.access": logging.ERROR,
     "aiormq": logging.WARNING,
+    "aiormq.connection": logging.CRITICAL,
     "asyncio": logging.WARNING,
     "pamqp": logging.ERROR,
     "psycopg": logging.WARNING,
     "psycopg.pool": logging.CRITICAL,
 }
 """Least level of libraries, at any RELAY_LOG_LEVEL. Below WARNING aiormq writes whole frames, payloads included;
-pamqp's warnings carry header names; the pool repeats at every attempt what an outage's event tells once."""
+pamqp's warnings carry header names; aiormq's connection and the pool repeat as errors, at every attempt, what the
+event of an outage tells once."""
 FRAMES_MAX = 20
 ERROR_CHARS_MAX = 300
 HIDDEN = "****"

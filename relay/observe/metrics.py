@@ -22,7 +22,8 @@ from relay.model import Doubt, Fault, Refusal
 from relay.observe.collectors import BatchHistogram, ScrapedCounter
 
 SIDES = ("broker", "database")
-DB_OPS = ("claim", "settle", "renew", "sample", "ready", "cleanup")
+DB_OPS = ("claim", "settle", "renew", "backlog", "ready", "ping", "cleanup", "requeue")
+"""The operations the store times."""
 OUTCOMES = ("confirmed", *(refusal.value for refusal in Refusal), "unknown", "unreachable")
 LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "relay_outbox_rows": {"state": ("pending", "retrying", "failed")},
@@ -50,7 +51,7 @@ METRICS: Mapping[str, str] = {
     "relay_publish_duration_seconds": "From a claim in hand until every row of it was answered and marked.",
     "relay_delivery_delay_seconds": "From the moment a row became due until its confirm.",
     "relay_batch_rows": "Rows in one claim that found any.",
-    "relay_db_duration_seconds": "Time of one operation in the database that succeeded.",
+    "relay_db_duration_seconds": "Time of one operation in the database, also of one that failed.",
     "relay_rows_failed_total": "Rows given up; a person has to requeue them.",
     "relay_duplicates_possible_total": "Rows that a consumer may see twice.",
     "relay_leases_lost_total": "Rows that another relay took while they were in flight here.",

@@ -14,7 +14,7 @@ from relay.outage import Flowing, State
 LIVE_SILENCE_S = 60.0
 """A loop that has not turned for this long hangs: a turn may wait for a connect and two statements, each bounded."""
 PROOF_OPS = frozenset({"claim", "settle", "renew", "ready"})
-"""Operations that succeed only on the right table with the right grants."""
+"""Operations that need the right table with the right grants; each failure of one opens an outage."""
 ROW_IDS_SHOWN = 20
 
 
@@ -147,7 +147,7 @@ class Observatory:
     # -- the adapters tell --------------------------------------------------------------------------------------
 
     def db(self, op: str, seconds: float) -> None:
-        """Count an operation that succeeded in the database: claim, settle, renew, sample, ready or cleanup."""
+        """Count an operation in the database, one of DB_OPS. Of one that failed the state is told right after."""
         self._metrics.db_s.labels(known(op, DB_OPS)).observe(seconds)
         if op in PROOF_OPS:
             self._sides["database"].answer(seconds)

@@ -76,7 +76,7 @@ class Side:
             "state": self.word(),
             "since": iso(self.since),
             "connected": self.connected,
-            "latency_seconds": None if self.latency_s is None else round(self.latency_s, 6),
+            "latency_seconds": round(self.latency_s, 6) if self.connected and self.latency_s is not None else None,
         }
         if isinstance(self.state, Flowing):
             return shown | {"limit": self.state.limit, "proven": self.answered and self.state.proven}

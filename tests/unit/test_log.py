@@ -108,11 +108,12 @@ def test_a_library_that_logs_payloads_is_silent_at_debug(tap: Tap, name: str, lo
     assert tap.lines() == []
 
 
-def test_an_access_log_and_a_pool_that_retries_are_silent(tap: Tap) -> None:
+def test_an_access_log_and_connections_that_retry_are_silent(tap: Tap) -> None:
     log.configure(level="debug", stream=tap)
 
     logging.getLogger("aiohttp.access").info("GET /livez")
     logging.getLogger("psycopg.pool").warning("error connecting in 'pool-1'")
+    logging.getLogger("aiormq.connection").error("error when creating transport")
 
     assert tap.lines() == []
 
@@ -120,15 +121,15 @@ def test_an_access_log_and_a_pool_that_retries_are_silent(tap: Tap) -> None:
 def test_a_pinned_library_is_still_heard_when_something_is_wrong(tap: Tap) -> None:
     log.configure(stream=tap)
 
-    logging.getLogger("aiormq.connection").warning("Server connection was stuck")
+    logging.getLogger("aiormq.channel").warning("an odd frame")
 
-    assert tap.only()["message"] == "Server connection was stuck"
+    assert tap.only()["message"] == "an odd frame"
 
 
 def test_a_pinned_library_is_not_raised_above_the_chosen_level(tap: Tap) -> None:
     log.configure(level="error", stream=tap)
 
-    logging.getLogger("aiormq.connection").warning("Server connection was stuck")
+    logging.getLogger("aiormq.channel").warning("an odd frame")
 
     assert tap.lines() == []
 
@@ -235,6 +236,14 @@ def test_the_console_tells_an_error_in_lines_for_a_person(tap: Tap) -> None:
     assert others[0] == "ValueError: no such"
     assert others[1].endswith("in test_the_console_tells_an_error_in_lines_for_a_person")
     assert others[2].endswith("in fail")
+
+
+def test_the_console_indents_the_errors_of_a_group(tap: Tap) -> None:
+    log.configure(form="console", stream=tap)
+
+    structlog.get_logger("relay").error("relay.crashed", exc_info=ExceptionGroup("lanes", [ValueError("one")]))
+
+    assert tap.lines()[1:] == ["ExceptionGroup: lanes (1 sub-exception)", "  | ValueError: one"]
 
 
 def test_the_last_configuration_holds_and_nothing_is_written_twice(tap: Tap) -> None:

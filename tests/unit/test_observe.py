@@ -19,6 +19,7 @@ from relay.observe import EVENTS, LABELS, LIVE_SILENCE_S, METRICS, Observatory
 from relay.observe.events import tell
 from relay.observe.metrics import DB_OPS, OUTCOMES
 from relay.outage import Flowing, OutagePolicy, Proof, State
+from relay.store.config import OPS
 
 RELAY = Path(__file__).parents[2] / "relay"
 POLICY = OutagePolicy()
@@ -282,6 +283,10 @@ def test_each_operation_in_the_database_is_timed(seen: Observatory, op: str) -> 
     assert moved[f'relay_db_duration_seconds_sum{{op="{op}"}}'] == 0.004
 
 
+def test_the_store_times_exactly_the_operations_of_the_metric() -> None:
+    assert set(OPS) == set(DB_OPS)
+
+
 def test_an_unknown_operation_is_refused(seen: Observatory) -> None:
     with pytest.raises(ValueError, match="vacuum"):
         seen.db("vacuum", 1.0)
@@ -503,7 +508,8 @@ def test_a_database_that_says_no_is_connected_and_one_that_is_gone_is_not(seen: 
 
     says_no = {Fault.SCHEMA, Fault.PERMISSION, Fault.READ_ONLY}
     assert series(seen)["relay_db_connected"] == (fault in says_no)
-    assert seen.status()["database"]["connected"] == (fault in says_no)
+    told = seen.status()["database"]
+    assert (told["connected"], told["latency_seconds"]) == ((True, 0.01) if fault in says_no else (False, None))
 
 
 def test_an_answer_that_comes_late_does_not_hide_an_outage(seen: Observatory) -> None:
@@ -548,7 +554,7 @@ def test_the_relay_is_ready_once_the_database_has_answered(seen: Observatory, op
 
 
 def test_a_sample_does_not_prove_the_grants_a_claim_needs(seen: Observatory) -> None:
-    seen.db("sample", 0.01)
+    seen.db("backlog", 0.01)
 
     assert seen.ready() == "the database has not answered yet"
 
