@@ -21,7 +21,7 @@ class Mood(Enum):
 class Moment:
     """A bar of the backlog's picture."""
 
-    waiting: int
+    backlog: int
     mood: Mood
 
 
@@ -34,8 +34,8 @@ class Frame:
     """Orders committed a second."""
     rate_out: float
     """Messages received a second."""
-    waiting: int
-    """Committed and not yet received, by the two journals."""
+    backlog: int
+    """Pending rows by the relay's metrics; while it does not answer, what is committed and not received."""
     oldest_s: float | None
     """Age of the oldest pending row, by the relay's metrics; None when it does not answer."""
     relay: str

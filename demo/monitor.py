@@ -1,6 +1,7 @@
 """Looks at everything several times a second and shows it; also the first to notice when a process has ended."""
 
 import asyncio
+import signal
 import time
 
 from demo.frame import Frame, Moment, Mood, Rate
@@ -60,14 +61,15 @@ class Monitor:
     def _frame(self, vitals: Vitals | None) -> Frame:
         history = self._stage.history
         now = self.elapsed_s
+        backlog = history.waiting if vitals is None else vitals.backlog
         while len(self._past) < now / self._bar_s:
-            self._past.append(Moment(history.waiting, self.mood))
+            self._past.append(Moment(backlog, self.mood))
         left = "" if self.deadline is None else f" {max(0.0, self.deadline - time.monotonic()):.0f}s to go."
         return Frame(
             elapsed_s=now,
             rate_in=self._in.at(now, history.committed),
             rate_out=self._out.at(now, len(history.arrivals)),
-            waiting=history.waiting,
+            backlog=backlog,
             oldest_s=None if vitals is None else vitals.oldest_s,
             relay=self._relay(vitals),
             broker=self.broker,
@@ -81,7 +83,7 @@ class Monitor:
     def _relay(self, vitals: Vitals | None) -> str:
         relay = self._stage.relay
         if relay is None or not relay.running:
-            return "dead" if relay is None or relay.expected else "ended"
+            return "stopped" if relay is not None and relay.ending is signal.SIGTERM else "killed"
         if vitals is None:
             return "starting"
         return "flowing" if vitals.outage is None else f"outage: {vitals.outage}"

@@ -30,8 +30,8 @@ class Child:
         self.name = name
         self.log = log
         self._process = process
-        self.expected = False
-        """Its end is part of the story."""
+        self.ending: signal.Signals | None = None
+        """What we have sent to end it; its end is then part of the story."""
 
     @classmethod
     async def start(cls, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> "Child":
@@ -54,7 +54,7 @@ class Child:
 
     def check(self) -> None:
         """Raise Broken when it ended and should not have."""
-        if not self.running and not self.expected:
+        if not self.running and self.ending is None:
             raise Broken(f"The {self.name} ended by itself, exit code {self._process.returncode}.\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
@@ -74,7 +74,7 @@ class Child:
         return code
 
     async def _end(self, number: signal.Signals) -> int | None:
-        self.expected = True
+        self.ending = number
         if self.running:
             self._process.send_signal(number)
         try:

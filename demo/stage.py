@@ -42,16 +42,6 @@ class Leased:
     """Until the last of their leases ends."""
 
 
-async def in_thread(work: Callable[[], object]) -> None:
-    """Run blocking work to its end, cancelled or not: what it starts must be there to be stopped."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
 class Stage:
     """Everything that runs."""
 
@@ -63,6 +53,7 @@ class Stage:
         self.shop: Child | None = None
         self.consumer: Child | None = None
         self.port = free_port()
+        self._works: list[asyncio.Future[None]] = []
         self._postgres: OwnPostgres | None = None
         self._rabbitmq: OwnRabbitMQ | None = None
 
@@ -99,10 +90,17 @@ class Stage:
             self._rabbitmq = find.own_rabbitmq()
 
         # Gathered, so that a failure of one leaves the other time to be there to be stopped.
-        failures = await asyncio.gather(in_thread(start_postgres), in_thread(start_rabbitmq), return_exceptions=True)
+        works = (self.in_thread(start_postgres), self.in_thread(start_rabbitmq))
+        failures = await asyncio.gather(*works, return_exceptions=True)
         for failure in failures:
             if failure is not None:
                 raise failure
+
+    async def in_thread(self, work: Callable[[], None]) -> None:
+        """Run blocking work on a server; it goes on when we are cancelled, and `close` waits for its end."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        self._works.append(task)
+        await asyncio.shield(task)
 
     async def migrate(self) -> None:
         """Run `relay migrate up`."""
@@ -123,6 +121,7 @@ class Stage:
             "RELAY_LEASE_SECONDS": str(LEASE_S),
             "RELAY_SHUTDOWN_GRACE_SECONDS": "10",
             "RELAY_OUTAGE_SLEEP_SECONDS": "1",
+            "RELAY_RESCAN_SECONDS": "1",
             "RELAY_BACKLOG_SAMPLE_SECONDS": "1",
         }
 
@@ -177,6 +176,7 @@ class Stage:
         """Take everything down, whatever state it is in."""
         for child in self.children:
             await child.kill()
+        await asyncio.gather(*self._works, return_exceptions=True)
         for server in (self._rabbitmq, self._postgres):
             if server is not None:
                 await asyncio.to_thread(server.close)

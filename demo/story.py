@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from demo.frame import Mood
 from demo.monitor import Monitor
 from demo.processes import Broken
-from demo.stage import IN_HAND_MAX, LEASE_S, Stage, in_thread
+from demo.stage import IN_HAND_MAX, LEASE_S, Stage
 from demo.vitals import Stethoscope, Vitals
 
 FAULTS = 2
 LOOK_S = 0.1
 BUSY_LOOK_S = 0.004
-BUSY_ROWS = 100
+BUSY_ROWS = 400
 """The relay is killed when it holds this many rows; at the shop's pace it holds a handful."""
-BUSY_WAIT_S = 10.0
+BUSY_WAIT_S = 3.0
 NOTICE_S = 30.0
 RELAY_DOWN_S = 1.5
 DRAIN_S = 60.0
 QUIET_S = 3.0
 """When the relay has nothing left and nothing arrives for this long, nothing more will."""
-LISTEN_S = 1.0
+LISTEN_S = 0.7
 BROKER_DOWN_S = 6.0
 """From the first word of its stop until it is started again; the start takes some seconds more."""
 FAULTS_S = 17.0
@@ -96,15 +96,18 @@ class Story:
             happening="RabbitMQ goes. The shop notices nothing: its rows wait in the table.",
             mood=Mood.NO_BROKER,
         )
-        await in_thread(self._stage.rabbitmq.stop)
+        await asyncio.gather(self._stage.in_thread(self._stage.rabbitmq.stop), self._notice())
         self._monitor.broker = "stopped"
+        await asyncio.sleep(began_at + BROKER_DOWN_S - time.monotonic())
+
+    async def _notice(self) -> None:
+        """Wait until the relay knows."""
         vitals = await self._until(lambda seen: seen.outage is not None and not seen.in_hand, "notice the outage")
         self._tell(
-            f"The relay has noticed by itself ({vitals.outage}). It holds {vitals.in_hand} rows and claims none until"
-            " RabbitMQ has confirmed one; no row loses an attempt.",
+            f"The relay has noticed ({vitals.outage}): it has {vitals.in_hand} rows in its hands, and takes none until"
+            " RabbitMQ has confirmed one. No row loses an attempt.",
             happening="RabbitMQ is gone. The relay holds nothing: every row is safe in the table, and they pile up.",
         )
-        await asyncio.sleep(began_at + BROKER_DOWN_S - time.monotonic())
 
     async def _start_broker(self) -> None:
         self._monitor.broker = "starting"
@@ -113,7 +116,7 @@ class Story:
             happening="RabbitMQ starts. The relay probes it once a second, with one real row.",
         )
         before = await self._until(lambda _: True, "answer")
-        await in_thread(self._stage.rabbitmq.start)
+        await self._stage.in_thread(self._stage.rabbitmq.start)
         self._monitor.broker = "up"
         await self._until(lambda seen: seen.confirmed > before.confirmed, "recover", every_s=BUSY_LOOK_S)
 
@@ -121,10 +124,11 @@ class Story:
         relay = self._stage.relay
         assert relay is not None
         waiting = self._stage.history.waiting
+        busy = min(BUSY_ROWS, waiting // 4)
         deadline = time.monotonic() + BUSY_WAIT_S
         while time.monotonic() < deadline:
             vitals = await self._ears.look()
-            if vitals is not None and vitals.in_hand >= BUSY_ROWS:
+            if vitals is not None and vitals.in_hand >= busy:
                 break
             await asyncio.sleep(BUSY_LOOK_S)
         await relay.kill()
@@ -144,8 +148,8 @@ class Story:
         await self._until(lambda seen: seen.confirmed > 0, "carry rows")
         rows = f"{self._leased_rows:,} rows"
         self._tell(
-            f"A new relay carries everything but the {rows} of the dead one: for all it knows that one still lives,"
-            f" so it waits until the lease ({LEASE_S} s) is over.",
+            f"A new relay takes everything but the {rows} of the dead one. It cannot know that the other is dead, so"
+            f" it waits for the end of the lease, {LEASE_S} s after they were taken.",
             happening=f"Fresh rows flow. The {rows} are leased to a relay that is dead;",
             deadline=self._lease_ends_at,
         )
@@ -163,20 +167,32 @@ class Story:
         )
 
     async def _drain(self) -> None:
-        """Wait until all has arrived, or until nothing more can."""
+        """Wait until the relay's backlog is empty and all has arrived, or nothing arrives any more."""
+        history, closed_at = self._stage.history, time.time()
+        repeats = len(history.arrivals) - history.delivered
+        deadline = time.monotonic() + max(0.0, self._lease_ends_at - time.monotonic()) + DRAIN_S
         quiet_since, seen = time.monotonic(), -1
-        deadline = max(self._lease_ends_at, quiet_since) + DRAIN_S
-        while self._stage.history.waiting:
+        while True:
             vitals = await self._ears.look()
-            if len(self._stage.history.arrivals) != seen or vitals is None or vitals.backlog:
-                quiet_since, seen = time.monotonic(), len(self._stage.history.arrivals)
-            if time.monotonic() - quiet_since > QUIET_S:
+            empty = vitals is not None and vitals.sampled_at > closed_at and not vitals.backlog
+            if len(history.arrivals) != seen or not empty:
+                quiet_since, seen = time.monotonic(), len(history.arrivals)
+            if empty and (not history.waiting or time.monotonic() - quiet_since > QUIET_S):
                 break
             if time.monotonic() > deadline:
-                backlog = "unknown" if vitals is None else f"{vitals.backlog:,}"
+                backlog = "unknown" if vitals is None else f"{vitals.backlog:,} rows"
                 raise Broken(f"The outbox did not drain within {DRAIN_S:.0f} s; the relay's backlog is {backlog}.")
             await asyncio.sleep(LOOK_S)
-        self._tell("The outbox is empty.", happening="Done; the relay is asked to stop.", mood=Mood.GOOD)
+        await self._quiet()
+        self._tell(self._emptied(len(history.arrivals) - history.delivered - repeats), happening="", mood=Mood.GOOD)
+
+    def _emptied(self, repeats: int) -> str:
+        if not self._leased_rows:
+            return "The outbox is empty."
+        return (
+            f"The outbox is empty. The lease ended and the {self._leased_rows:,} rows of the dead relay were sent:"
+            f" {repeats:,} had arrived before, and came a second time."
+        )
 
     async def _stop_relay(self) -> None:
         relay = self._stage.relay
@@ -184,19 +200,23 @@ class Story:
         began_at = time.monotonic()
         code = await relay.terminate()
         took_s = time.monotonic() - began_at
-        self._tell(f"SIGTERM: the relay ended in {took_s:.1f} s with exit code {code}.", happening="Done.")
+        self._tell(f"SIGTERM: the relay ended in {took_s:.1f} s with exit code {code}.", happening="")
         if code != 0:
             raise Broken(f"The relay ended its SIGTERM with exit code {code} instead of 0.\n{relay.tail()}")
 
     async def _listen_out(self) -> None:
-        """Give a copy too many the time to arrive, so that it is counted."""
+        """Give a copy too many the time to arrive, so that it is counted, and let the consumer go home."""
+        await self._quiet()
+        assert self._stage.consumer is not None
+        await self._stage.consumer.terminate()
+        self._stage.history.read()
+
+    async def _quiet(self) -> None:
+        """Wait until nothing has arrived for a moment."""
         arrivals, seen = self._stage.history.arrivals, -1
         while len(arrivals) != seen:
             seen = len(arrivals)
             await asyncio.sleep(LISTEN_S)
-        assert self._stage.consumer is not None
-        await self._stage.consumer.terminate()
-        self._stage.history.read()
 
     async def _until(self, true: Callable[[Vitals], bool], what: str, *, every_s: float = LOOK_S) -> Vitals:
         """Ask the relay until something is true; return what it said then."""

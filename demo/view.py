@@ -79,7 +79,7 @@ class PlainView:
         self._next_at = frame.elapsed_s + LINE_S - 0.05
         self._print(
             f"{clock(frame.elapsed_s)}    in {frame.rate_in:3.0f}/s  out {frame.rate_out:5,.0f}/s  "
-            f"waiting {frame.waiting:5,}  oldest {age(frame.oldest_s):>6}  relay {frame.relay}"
+            f"backlog {frame.backlog:5,}  oldest {age(frame.oldest_s):>6}  relay {frame.relay}"
         )
 
     def _print(self, text: str) -> None:
@@ -142,7 +142,7 @@ def _way(frame: Frame) -> Table:
     way.add_column(justify="center", width=PLACE_WIDTH)
     cells = (
         Text(f"{frame.rate_in:.0f}/s"),
-        Text(f"{frame.waiting:,} wait", "bold" if frame.waiting > frame.rate_in else ""),
+        Text(f"{frame.backlog:,} wait", "bold" if frame.backlog > frame.rate_in else ""),
         Text(frame.relay.partition(":")[0], relay_style),
         Text(frame.broker, broker_style),
         Text(f"{frame.rate_out:,.0f}/s"),
@@ -158,13 +158,13 @@ def _between(cells: Sequence[Text], arrow: Text) -> list[Text]:
 
 def _backlog(frame: Frame) -> RenderableType:
     """The backlog's picture, each bar in the colour of its moment."""
-    highest = max([moment.waiting for moment in frame.past], default=0)
+    highest = max([moment.backlog for moment in frame.past], default=0)
     scale = Text.assemble(("backlog", "bold cyan"), ("  highest ", "dim"), f"{highest:,}   ")
     for mood, words in ((Mood.NO_BROKER, "RabbitMQ stopped"), (Mood.NO_RELAY, "relay killed, rows leased")):
         if any(moment.mood is mood for moment in frame.past):
             scale.append("■ ", STYLES[mood]).append(f"{words}   ", "dim")
     top = max(highest, TOP_MIN)
-    heights = [round(moment.waiting / top * ROWS * EIGHTHS) for moment in frame.past]
+    heights = [round(moment.backlog / top * ROWS * EIGHTHS) for moment in frame.past]
     rows = [
         Text.assemble(
             *((_bar(height, row), STYLES[moment.mood]) for height, moment in zip(heights, frame.past, strict=True))

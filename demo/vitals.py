@@ -19,8 +19,9 @@ class Vitals:
     in_hand: int
     """Rows it has claimed and not yet settled."""
     backlog: int
-    failed: int
     oldest_s: float
+    sampled_at: float
+    """Unix time of the relay's last look at the table."""
     outage: str | None
     """The reason of an outage that stands."""
 
@@ -66,7 +67,7 @@ def vitals(values: Mapping[str, float]) -> Vitals:
         confirmed=int(values.get('relay_messages_total{outcome="confirmed"}', 0)),
         in_hand=int(values.get("relay_claimed_rows_in_flight", 0)),
         backlog=int(values.get('relay_outbox_rows{state="pending"}', 0)),
-        failed=int(values.get('relay_outbox_rows{state="failed"}', 0)),
         oldest_s=values.get("relay_outbox_oldest_pending_age_seconds", 0.0),
+        sampled_at=values.get("relay_outbox_sample_timestamp_seconds", 0.0),
         outage=reasons[0] if reasons else None,
     )
