@@ -2,17 +2,18 @@
 -- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned.
 --
 -- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
---            costs to look at, without reading it out of TOAST: at least its size for text and bytea; for jsonb
---            and json a guess, as their text may be ten times what is stored when that is compressed.
+--            costs to look at, without reading it out of TOAST: the size of a text or bytea; for jsonb and json a
+--            guess, as a document may be ten times what is stored when that is compressed.
 -- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one.
 -- sized      the true size. What weighs more than eight times the largest message is too large in any spelling.
--- fit        cuts by the true size. A row over :message_bytes costs nothing: its payload is not fetched.
+-- fit        cuts by the true size. A row over :message_bytes costs nothing: its texts are not fetched.
 WITH candidate AS MATERIALIZED (
   SELECT
     id,
     payload,
-    {weight} AS weight,
-    octet_length(headers::text) + octet_length(properties::text) AS rim
+    headers,
+    properties,
+    {weight} + pg_column_size(headers) + pg_column_size(properties) + coalesce(pg_column_size(key), 0) AS weight
   FROM {table}
   WHERE status = 'pending'
     AND id >= %(low)s::bigint
@@ -23,9 +24,12 @@ WITH candidate AS MATERIALIZED (
   FOR NO KEY UPDATE SKIP LOCKED
 ),
 cheap AS MATERIALIZED (
-  SELECT id, payload, weight, rim
+  SELECT *
   FROM (
-    SELECT *, sum(least(weight, %(message_bytes)s)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - weight AS before
+    SELECT
+      *,
+      weight > 8 * %(message_bytes)s::bigint AS hopeless,
+      sum(weight) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - weight AS before
     FROM candidate
   ) AS c
   WHERE before < %(bytes)s
@@ -33,8 +37,8 @@ cheap AS MATERIALIZED (
 sized AS MATERIALIZED (
   SELECT
     id,
-    greatest(CASE WHEN weight > 8 * %(message_bytes)s::bigint THEN weight ELSE {size} END, rim) AS bytes,
-    rim
+    CASE WHEN hopeless THEN weight ELSE {size} END AS bytes,
+    CASE WHEN hopeless THEN 0 ELSE octet_length(headers::text) + octet_length(properties::text) END AS rim
   FROM cheap
 ),
 fit AS MATERIALIZED (
@@ -42,9 +46,10 @@ fit AS MATERIALIZED (
   FROM (
     SELECT
       id,
-      bytes,
+      -- Headers larger than any message are blamed as a payload would be.
+      CASE WHEN rim > %(message_bytes)s THEN rim ELSE bytes END AS bytes,
       row_number() OVER up AS place,
-      sum(CASE WHEN bytes <= %(message_bytes)s THEN bytes + rim ELSE 0 END) OVER up AS so_far
+      sum(CASE WHEN greatest(bytes, rim) <= %(message_bytes)s THEN bytes + rim ELSE 0 END) OVER up AS so_far
     FROM sized
     WINDOW up AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
   ) AS s

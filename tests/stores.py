@@ -1,0 +1,63 @@
+"""A store on a test's database, opened and closed."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from relay.model import Claim
+from relay.store import PostgresStore, StoreConfig
+from tests.builders import Database
+
+NOBODY = UUID(int=0)
+
+
+def config(url: str, **settings: Any) -> StoreConfig:
+    """The store's settings, with small timeouts nowhere: they are the product's."""
+    return StoreConfig(conninfo=lambda: url, **settings)
+
+
+@asynccontextmanager
+async def a_store(
+    url: str, on_db: Callable[[str, float], None] = lambda _op, _seconds: None, **settings: Any
+) -> AsyncIterator[PostgresStore]:
+    """Open a store on that URL and close it."""
+    store = PostgresStore(config(url, **settings), on_db)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def claim(store: PostgresStore, limit: int = 500, low: int = 0) -> Claim:
+    """Claim from the start."""
+    return await store.claim(limit=limit, low=low)
+
+
+def ids(taken: Claim) -> list[int]:
+    """The ids of a claim, in its order."""
+    return [row.id for row in taken.rows]
+
+
+async def drained(store: PostgresStore, limit: int = 500) -> list[int]:
+    """Claim until nothing is left; the ids in the order they came."""
+    found: list[int] = []
+    while (taken := await claim(store, limit)).rows:
+        found += ids(taken)
+    return found
+
+
+async def row(db: Database, row_id: int, *columns: str) -> tuple[Any, ...]:
+    """Some columns of one row."""
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    ((*values,),) = await db.fetch(sql.SQL("SELECT {} FROM {} WHERE id = %s").format(names, db.table), (row_id,))
+    return tuple(values)
+
+
+async def backend_pids(db: Database, name: str = "outbox-relay") -> list[int]:
+    """The server's processes that serve a store of that application name."""
+    found = await db.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))
+    return [pid for (pid,) in found]
