@@ -24,6 +24,8 @@ TOP_MIN = 500
 """Backlogs below this do not fill the picture."""
 PLACES = ("shop", "outbox", "relay", "RabbitMQ", "consumer")
 PLACE_WIDTH = 11
+ROUGHLY_S = 10
+"""Above this age a tenth of a second tells nothing."""
 STYLES = {Mood.GOOD: "green", Mood.NO_BROKER: "red", Mood.NO_RELAY: "yellow"}
 
 
@@ -122,8 +124,8 @@ def picture(frame: Frame) -> RenderableType:
         _backlog(frame),
         Text(),
         Text.assemble(
-            ("committed ", "dim"), f"{frame.committed:,}", ("   rolled back ", "dim"), f"{frame.rolled_back:,}",
-            ("   delivered ", "dim"), f"{frame.delivered:,}", ("   oldest row ", "dim"), age(frame.oldest_s),
+            ("committed ", "dim"), f"{frame.committed:,}", ("  rolled back ", "dim"), f"{frame.rolled_back:,}",
+            ("  delivered ", "dim"), f"{frame.delivered:,}", ("  oldest row ", "dim"), age(frame.oldest_s),
         ),
         Padding(Text.assemble(("now  ", f"bold {colour}"), frame.happening), (1, 0, 0, 0)),
     )  # fmt: skip
@@ -181,4 +183,6 @@ def _bar(height: int, row: int) -> str:
 
 def age(seconds: float | None) -> str:
     """Write an age, or that nobody says it."""
-    return "-" if seconds is None else f"{seconds:.1f} s"
+    if seconds is None:
+        return "-"
+    return f"{seconds:.1f} s" if seconds < ROUGHLY_S else f"{seconds:.0f} s"
