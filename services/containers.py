@@ -21,6 +21,7 @@ from services.rabbitmq import ALARM_WATERMARK, CALM_WATERMARK
 POSTGRES_IMAGE = "postgres:17"
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 PROBE_S = 2
+STOP_S = 60.0
 _SIGNALS = {"smart": "SIGTERM", "fast": "SIGINT", "immediate": "SIGQUIT"}
 
 
@@ -30,9 +31,7 @@ class _Handle(Protocol):
     status: str
 
     def start(self) -> None: ...
-    def stop(self, *, timeout: int) -> None: ...
     def kill(self, signal: str = "SIGKILL") -> None: ...
-    def wait(self) -> object: ...
     def pause(self) -> None: ...
     def unpause(self) -> None: ...
     def reload(self) -> None: ...
@@ -80,11 +79,14 @@ class Container:
         self.handle = cast("_Handle", self.container.get_wrapped_container())
 
     def wait_ready(self, ready: Callable[[], bool]) -> None:
-        """Ask until it answers. Raises ServerFailed with its log."""
+        """Ask until it answers. Raises ServerFailed with the end of its log, and the container is removed."""
         deadline = time.monotonic() + READY_S
         while not ready():
-            if time.monotonic() > deadline:
-                raise ServerFailed(f"the container is silent:\n{self.handle.logs(tail=30).decode(errors='replace')}")
+            running = self.running
+            if not running or time.monotonic() > deadline:
+                log = self.handle.logs(tail=30).decode(errors="replace")
+                self.container.stop()
+                raise ServerFailed(f"the container {'is silent' if running else 'ended'}; the end of its log:\n{log}")
             time.sleep(POLL_S)
 
     @property
@@ -101,10 +103,15 @@ class Container:
         return done.output.decode()
 
     def signal(self, name: str) -> None:
-        """Signal its first process and wait for its end."""
+        """Signal its first process and wait for its end. Raises ServerFailed; then it is killed."""
         self.resume()
         self.handle.kill(name)
-        self.handle.wait()
+        deadline = time.monotonic() + STOP_S
+        while self.running:
+            if time.monotonic() > deadline:
+                self.handle.kill()
+                raise ServerFailed(f"the container did not end within {STOP_S} s of {name}")
+            time.sleep(POLL_S)
 
     def pause(self) -> None:
         """Freeze it."""
@@ -127,7 +134,7 @@ class ContainerPostgres(PostgresServer):
         self.port = free_port()
         self.password = secrets.token_urlsafe(12)
         options = " ".join(f"-c {name}={value}" for name, value in (settings or {}).items())
-        env = {"POSTGRES_PASSWORD": self.password}
+        env = {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": self.password, "POSTGRES_DB": "relay"}
         self._container = Container(POSTGRES_IMAGE, {5432: self.port}, env, f"postgres {options}" if options else "")
         super().__init__(f"postgresql://postgres:{self.password}@{self._container.host}:{self.port}/postgres")
         self._container.wait_ready(self._answers)
