@@ -4,9 +4,9 @@ import asyncio
 import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar, overload
 from uuid import UUID
 
 import aio_pika
@@ -20,7 +20,11 @@ EVENTUALLY_S = 10.0
 POLL_S = 0.02
 
 
-async def eventually(assertion: Callable[[], T | Awaitable[T]], timeout: float = EVENTUALLY_S) -> T:  # noqa: ASYNC109  # it waits for the last assertion's own words, not for a TimeoutError
+@overload
+def eventually(assertion: Callable[[], Awaitable[T]], timeout: float = ...) -> Coroutine[Any, Any, T]: ...
+@overload
+def eventually(assertion: Callable[[], T], timeout: float = ...) -> Coroutine[Any, Any, T]: ...
+async def eventually(assertion: Callable[[], Any], timeout: float = EVENTUALLY_S) -> Any:  # noqa: ASYNC109  # it fails with the assertion's own words, not with a TimeoutError
     """Ask until it raises no AssertionError and does not return False; what it returned.
 
     After `timeout` seconds the last AssertionError is raised. Both plain and async functions will do.
