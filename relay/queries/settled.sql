@@ -2,4 +2,4 @@
 -- Rides on the primary key.
 SELECT id::bigint
 FROM {table}
-WHERE id = ANY (%(ids)s::bigint[]) AND claim_token = %(token)s AND claimed_until IS NULL
+WHERE id = ANY (%(ids)s::bigint[]) AND claim_token = %(token)s AND claimed_until IS NULL AND status <> 'sent'

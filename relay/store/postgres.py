@@ -112,6 +112,7 @@ class PostgresStore:
             async with self._transaction("claim", DURABLE) as conn:
                 cursor = conn.cursor(binary=True)
                 if self._loose_text:
+                    await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
                     cursor.adapters.register_loader("text", LooseText)
                 records = await (await cursor.execute(query, params)).fetchall()
         except StoreUnavailable as error:
