@@ -22,8 +22,8 @@ RELAY = Path(sys.executable).with_name("relay")
 DATABASE = "shop"
 LANES, BATCH_SIZE = 2, 500
 IN_HAND_MAX = LANES * BATCH_SIZE
-CONFIRM_TIMEOUT_S = 2
-LEASE_S = 22
+CONFIRM_TIMEOUT_S = 4
+LEASE_S = 24
 """The shortest lease the relay accepts beside that timeout, so that the demo need not wait long for a dead relay's."""
 READY_S = 60.0
 LOOK_S = 0.1

@@ -25,7 +25,7 @@ QUIET_S = 3.0
 LISTEN_S = 0.7
 BROKER_DOWN_S = 6.0
 """From the first word of its stop until it is started again; the start takes some seconds more."""
-FAULTS_S = 17.0
+FAULTS_S = 16.0
 """About what the faults take beside the lease: the broker's stop and start, the recovery, the end."""
 
 
