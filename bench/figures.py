@@ -31,6 +31,11 @@ class Run:
     transactions: int
     memory_mib: float
     """The most memory the process had resident."""
+    postgres_cpu_s: float
+    rabbitmq_cpu_s: float
+    """Processor time of the servers, from the process being ready to its end; 0 when it cannot be seen."""
+    elsewhere: float
+    """Share of all processors that neither the process nor the servers used, but something else did meanwhile."""
 
     @property
     def rate(self) -> float:
@@ -41,6 +46,16 @@ class Run:
     def cpu_us(self) -> float:
         """Microseconds of processor time for each message."""
         return self.cpu_s / self.rows * 1e6
+
+    @property
+    def postgres_us(self) -> float:
+        """Microseconds of processor time of Postgres for each message."""
+        return self.postgres_cpu_s / self.rows * 1e6
+
+    @property
+    def rabbitmq_us(self) -> float:
+        """Microseconds of processor time of RabbitMQ for each message."""
+        return self.rabbitmq_cpu_s / self.rows * 1e6
 
     @property
     def statements_per_1000(self) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.processes import LEASH
+from services.guard import descendants
 
 READY_EVENTS = frozenset({"relay.started", "naive.started"})
 BATCH_EVENTS = frozenset({"tick", "naive.batch"})
@@ -37,6 +38,19 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """What went on around a process, in processor seconds since ever."""
+
+    at: float
+    """Local monotonic seconds."""
+    busy_s: float
+    """Of the whole machine."""
+    postgres_s: float
+    rabbitmq_s: float
+    """0 when the servers are not below us, as in containers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metered:
     """The moments of one process that count."""
 
@@ -44,12 +58,21 @@ class Metered:
     ready: Moment
     last: Moment
     """Its last batch was marked."""
+    before: Around
+    after: Around
+    """From being ready to the process's end."""
 
 
-def cpu_s(stat: str) -> float:
+def cpu_s(stat: str, *, with_dead_children: bool = False) -> float:
     """Return user and system seconds of a process, all its threads, from the text of /proc/PID/stat."""
     fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    return sum(map(int, fields[11 : 15 if with_dead_children else 13])) * TICK_S
+
+
+def busy_s(stat: str) -> float:
+    """Return the seconds all processors were not idle, from the text of /proc/stat."""
+    user, nice, system, _idle, _waiting, *rest = map(int, stat.partition("\n")[0].split()[1:9])
+    return (user + nice + system + sum(rest)) * TICK_S
 
 
 def peak_mib(status: str) -> float:
@@ -71,6 +94,20 @@ def moment(pid: int) -> Moment:
     folder = Path(f"/proc/{pid}")
     now = time.monotonic()
     return Moment(now, cpu_s((folder / "stat").read_text()), peak_mib((folder / "status").read_text()))
+
+
+def around() -> Around:
+    """Look at the machine and at the servers below us."""
+    used = {"postgres": 0.0, "beam.smp": 0.0}
+    for pid in descendants(os.getpid()):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:
+            continue  # it ended while we looked, and its parent has what it used
+        name = stat.partition("(")[2].rpartition(")")[0]
+        if name in used:
+            used[name] += cpu_s(stat, with_dead_children=True)
+    return Around(time.monotonic(), busy_s(Path("/proc/stat").read_text()), used["postgres"], used["beam.smp"])
 
 
 def meter(argv: Sequence[str], env: Mapping[str, str]) -> Metered:
@@ -100,6 +137,7 @@ def meter(argv: Sequence[str], env: Mapping[str, str]) -> Metered:
 def _watch(process: subprocess.Popen[str], name: str) -> Metered:
     started = moment(process.pid)
     ready: Moment | None = None
+    before: Around | None = None
     last: Moment | None = None
     told: list[str] = []
     assert process.stdout is not None
@@ -107,10 +145,10 @@ def _watch(process: subprocess.Popen[str], name: str) -> Metered:
         told = [*told[1 - TOLD_LINES :], line.rstrip()[:TOLD_CHARS]]
         event = event_of(line)
         if event in READY_EVENTS:
-            ready = moment(process.pid)
+            before, ready = around(), moment(process.pid)
         elif event in BATCH_EVENTS:
             last = moment(process.pid)
     code = process.wait()
-    if code or ready is None or last is None:
+    if code or before is None or ready is None or last is None:
         raise Broken("\n".join((f"{name} ended with exit code {code}; the end of what it wrote:", *told)))
-    return Metered(started, ready, last)
+    return Metered(started, ready, last, before, after=around())

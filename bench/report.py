@@ -8,12 +8,18 @@ COLUMNS: Sequence[tuple[str, int, Callable[[Run], float]]] = (
     ("msg/s", 0, lambda run: run.rate),
     ("CPU µs/msg", 1, lambda run: run.cpu_us),
     ("SQL/1000", 1, lambda run: run.statements_per_1000),
-    ("transactions/1000", 1, lambda run: run.transactions_per_1000),
+    ("commits/1000", 1, lambda run: run.transactions_per_1000),
+    ("Postgres µs", 1, lambda run: run.postgres_us),
+    ("RabbitMQ µs", 1, lambda run: run.rabbitmq_us),
+    ("others %", 0, lambda run: run.elsewhere * 100),
     ("peak MiB", 0, lambda run: run.memory_mib),
     ("seconds", 2, lambda run: run.seconds),
     ("start-up s", 2, lambda run: run.startup_s),
-    ("start-up CPU s", 2, lambda run: run.startup_cpu_s),
 )
+LEGEND = """\
+CPU: of the process itself, from being ready to its last mark; start-up is apart. Postgres, RabbitMQ: the servers' own.
+SQL, commits: all that the server counted for it. Others: the share of the machine that something else used meanwhile:
+with much of it the rates are worth little, and the CPU for each message is the steadier figure."""
 NAME_WIDTH = 16
 
 
@@ -24,8 +30,8 @@ def told(facts: Mapping[str, str]) -> str:
 
 
 def heading() -> str:
-    """Return the names of the columns."""
-    return _line("", [name for name, _, _ in COLUMNS])
+    """Return what the columns are, and their names."""
+    return LEGEND + "\n\n" + _line("", [name for name, _, _ in COLUMNS])
 
 
 def row(run: Run, number: int) -> str:

@@ -1,5 +1,6 @@
 """The stage of a run: two private, durable servers, a table full of rows, an empty queue, and the look afterwards."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -174,6 +175,9 @@ async def _depth(channel: AbstractChannel) -> int:
 
 def _run(who: Who, rows: int, metered: Metered, counted: tuple[int, int]) -> Run:
     started, ready, last = metered.started, metered.ready, metered.last
+    before, after = metered.before, metered.after
+    postgres_s, rabbitmq_s = after.postgres_s - before.postgres_s, after.rabbitmq_s - before.rabbitmq_s
+    others_s = after.busy_s - before.busy_s - postgres_s - rabbitmq_s - (last.cpu_s - ready.cpu_s)
     return Run(
         who=who,
         rows=rows,
@@ -184,4 +188,7 @@ def _run(who: Who, rows: int, metered: Metered, counted: tuple[int, int]) -> Run
         statements=counted[0],
         transactions=counted[1],
         memory_mib=last.memory_mib,
+        postgres_cpu_s=postgres_s,
+        rabbitmq_cpu_s=rabbitmq_s,
+        elsewhere=max(0.0, others_s) / ((after.at - before.at) * (os.cpu_count() or 1)),
     )

@@ -8,7 +8,7 @@ import pytest
 from bench import report
 from bench.__main__ import arguments
 from bench.figures import Run, Seen, Spread, Who, bars, order, ratios, refusal
-from bench.meter import TICK_S, TOLD_CHARS, Broken, cpu_s, event_of, meter, moment, peak_mib
+from bench.meter import TICK_S, TOLD_CHARS, Broken, around, busy_s, cpu_s, event_of, meter, moment, peak_mib
 
 
 def a_run(who: Who = "relay", *, rate: float = 10_000.0, cpu_us: float = 30.0, rows: int = 100_000) -> Run:
@@ -22,6 +22,9 @@ def a_run(who: Who = "relay", *, rate: float = 10_000.0, cpu_us: float = 30.0, r
         statements=rows // 50,
         transactions=rows // 250,
         memory_mib=60.0,
+        postgres_cpu_s=rows * 30e-6,
+        rabbitmq_cpu_s=rows * 60e-6,
+        elsewhere=0.25,
     )
 
 
@@ -31,6 +34,8 @@ def test_a_run_is_told_per_second_per_message_and_per_thousand_rows() -> None:
     assert run.cpu_us == pytest.approx(25)
     assert run.statements_per_1000 == pytest.approx(20)
     assert run.transactions_per_1000 == pytest.approx(4)
+    assert run.postgres_us == pytest.approx(30)
+    assert run.rabbitmq_us == pytest.approx(60)
     assert run.as_dict()["rate"] == pytest.approx(12_500)
 
 
@@ -85,7 +90,21 @@ def test_a_run_with_every_row_in_the_queue_once_counts() -> None:
 
 def test_processor_time_is_user_and_system_whatever_the_process_is_called() -> None:
     fields = " ".join(["S", *map(str, range(4, 14)), "300", "25", *map(str, range(16, 53))])
-    assert cpu_s(f"4242 (a ) b) {fields}") == pytest.approx(325 * TICK_S)
+    stat = f"4242 (a ) b) {fields}"
+    assert cpu_s(stat) == pytest.approx(325 * TICK_S)
+    assert cpu_s(stat, with_dead_children=True) == pytest.approx((325 + 16 + 17) * TICK_S)
+
+
+def test_the_machine_is_busy_with_all_but_idling_and_waiting() -> None:
+    assert busy_s("cpu  100 20 30 9000 800 7 6 5 0 0\ncpu0 1 1 1 1\n") == pytest.approx(168 * TICK_S)
+
+
+def test_the_machine_around_us_is_seen_at_work() -> None:
+    before = around()
+    after = before
+    while after.busy_s <= before.busy_s:
+        after = around()
+    assert after.at > before.at
 
 
 def test_the_peak_of_memory_is_read_and_a_zombie_has_none() -> None:
@@ -138,7 +157,8 @@ def test_the_last_words_of_a_failed_process_are_cut() -> None:
 
 def test_the_table_has_every_run_and_the_medians_in_the_same_columns() -> None:
     runs = [a_run("naive", rate=4_000), a_run(rate=16_000)]
-    lines = [report.heading(), *(report.row(run, 1) for run in runs), *report.summary(runs).splitlines()]
+    heading = report.heading().splitlines()[-1]
+    lines = [heading, *(report.row(run, 1) for run in runs), *report.summary(runs).splitlines()]
     table = [line for line in lines if line and "pair by pair" not in line]
     assert len({len(line) for line in table}) == 1
     assert "16,000" in report.row(runs[1], 1)
