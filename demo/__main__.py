@@ -5,6 +5,7 @@ Exit codes: 0 every promise was kept · 1 one was broken, or the demo could not 
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--sabotage", action="store_true", help="withhold one message, to see the verdict turn red")
     given = parser.parse_args()
     scrub()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign shows a question mark
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)

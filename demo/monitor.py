@@ -5,6 +5,7 @@ import signal
 import time
 
 from demo.frame import Frame, Moment, Mood, Rate
+from demo.processes import Child
 from demo.stage import Stage
 from demo.view import View
 from demo.vitals import Stethoscope, Vitals
@@ -26,6 +27,8 @@ class Monitor:
         self._in = Rate()
         self._out = Rate()
         self._past: list[Moment] = []
+        self._heard: Child | None = None
+        """The relay that has answered last."""
         self.mood = Mood.GOOD
         self.broker = "up"
         self.happening = ""
@@ -81,9 +84,13 @@ class Monitor:
         )
 
     def _relay(self, vitals: Vitals | None) -> str:
+        """Say in a word how the relay does."""
         relay = self._stage.relay
         if relay is None or not relay.running:
             return "stopped" if relay is not None and relay.ending is signal.SIGTERM else "killed"
-        if vitals is None:
-            return "starting"
-        return "flowing" if vitals.outage is None else f"outage: {vitals.outage}"
+        if vitals is not None:
+            self._heard = relay
+            return "flowing" if vitals.outage is None else f"outage: {vitals.outage}"
+        if relay.ending is not None:
+            return "stopping"
+        return "silent" if relay is self._heard else "starting"

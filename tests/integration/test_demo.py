@@ -88,7 +88,7 @@ def test_a_withheld_message_turns_the_verdict_red_and_without_a_fault_nothing_co
     assert "1 message was committed and never arrived, such as " in " ".join(output.split())
 
 
-def test_a_signal_ends_the_demo_and_everything_it_started(number: signal.Signals) -> None:
+def test_ctrl_c_ends_the_demo_and_everything_it_started() -> None:
     with demo("--calm", "--seconds", "60") as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
