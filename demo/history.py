@@ -70,7 +70,7 @@ class History:
     def _decide(self, message_id: str, fate: Fate) -> None:
         self.orders[message_id] = replace(self.orders[message_id], fate=fate)
 
-    def resolve(self, url: str) -> None:
+    def resolve(self, url: str, *, settle_s: float = SETTLE_S) -> None:
         """Ask Postgres how the transactions ended whose COMMIT was never answered; blocks.
 
         It is asked about the transaction itself, never about the outbox table.
@@ -79,7 +79,7 @@ class History:
         if not open_ones:
             return
         with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-            deadline = time.monotonic() + SETTLE_S
+            deadline = time.monotonic() + settle_s
             for message_id in open_ones:
                 while (said := _status(connection, self._transactions[message_id])) == "in progress":
                     if time.monotonic() > deadline:
