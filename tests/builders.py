@@ -157,18 +157,23 @@ class Amqp:
 
     async def drain(self, name: str, count: int = 0, timeout: float = EVENTUALLY_S) -> list[AbstractIncomingMessage]:  # noqa: ASYNC109  # it fails with what came, not with a TimeoutError
         """Take everything that is in the queue, and at least `count` messages within `timeout` seconds."""
-        queue = await self._get(name)
-        deadline = time.monotonic() + timeout
         taken: list[AbstractIncomingMessage] = []
-        while True:
-            message = await queue.get(fail=False, no_ack=True)
-            if message is not None:
-                taken.append(message)
-            elif len(taken) >= count:
-                return taken
-            else:
-                assert time.monotonic() < deadline, f"{len(taken)} of {count} messages came to {name} in {timeout} s"
-                await asyncio.sleep(POLL_S)
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            taken.append(message)
+
+        async def all_taken() -> None:
+            assert await self.count(name) == 0
+            assert len(taken) >= count, f"{len(taken)} of {count} messages came to {name} in {timeout} s"
+
+        queue = await self._get(name)
+        tag = await queue.consume(take, no_ack=True)
+        try:
+            await eventually(all_taken, timeout)
+        finally:
+            await queue.cancel(tag)
+        await asyncio.sleep(0)  # the last message may have come before the cancel's answer, and wait for its turn
+        return taken
 
     async def count(self, name: str) -> int:
         """How many messages wait in the queue."""

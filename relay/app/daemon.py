@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 from relay import __version__, log
 from relay.app.signals import DONE, FAILED, supervise
@@ -27,6 +27,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
     seen = Observatory(version=__version__, name=settings.name, config=settings.numbers(), redact=log.redact)
     seen.tell("relay.starting", version=__version__, settings=effective(settings))
     store, publisher = store_of(settings, seen.db), publisher_of(settings)
+    seen.watch_broker(publisher)
     engine = Engine(store, publisher, seen, policy_of(settings))
     async with AsyncExitStack() as stack:
         await store.open()
@@ -38,7 +39,8 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
         stack.push_async_callback(_end, sampler)
         seen.tell("relay.started", lanes=settings.lanes, drain=drain)
         try:
-            code = await supervise(engine, seen.tell, grace_s=settings.shutdown_grace_seconds, drain=drain)
+            grace_s = settings.shutdown_grace_seconds
+            code = await supervise(engine, sampler, seen.tell, grace_s=grace_s, drain=drain)
         except Exception as error:  # noqa: BLE001 -- ours to blame: told as one line of the log, then the process ends
             seen.tell("relay.crashed", exc_info=error)
             code = FAILED
@@ -59,5 +61,4 @@ async def _sample(store: PostgresStore, seen: Observatory, every_s: float) -> No
 
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})

@@ -14,17 +14,21 @@ RELEASE_S = 5.0
 Tell = Callable[..., None]
 
 
-async def supervise(engine: Engine, tell: Tell, *, grace_s: float, drain: bool) -> int:
+async def supervise(engine: Engine, beside: asyncio.Task[None], tell: Tell, *, grace_s: float, drain: bool) -> int:
     """Run the engine to its end and return the exit code: 1 when a second signal cut it short, else 0.
 
-    Raises what the engine raises: that is a fault of ours.
+    `beside` runs for as long as the engine does. Raises what either of them raises: that is a fault of ours.
     """
     running = asyncio.create_task(engine.run(drain=drain), name="engine")
     stop = _Stop(engine, running, tell, max(grace_s - RELEASE_S, grace_s / 2))
     with _signals(stop.signal):
-        done, _ = await asyncio.wait({running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, beside}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+            beside.result()
         stop.disarm()
-    if not any(task.cancelled() for task in done):
+    if not running.cancelled():
         running.result()
     return FAILED if stop.forced else DONE
 
