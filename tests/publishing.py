@@ -1,7 +1,7 @@
 """What tests of the broker side say in one word: an envelope, a publisher, what became of a batch."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -34,9 +34,9 @@ def envelopes(count: int, **fields: Any) -> list[Envelope]:
 
 
 @asynccontextmanager
-async def publishing(url: str, **config: Any) -> AsyncIterator[RabbitPublisher]:
+async def publishing(url: str | Callable[[], str], **config: Any) -> AsyncIterator[RabbitPublisher]:
     """A publisher, closed at the end."""
-    given: dict[str, Any] = {"url": lambda: url, "name": "tests"} | config
+    given: dict[str, Any] = {"url": url if callable(url) else lambda: url, "name": "tests"} | config
     publisher = RabbitPublisher(BrokerConfig(**given))
     try:
         yield publisher

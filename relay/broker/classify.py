@@ -110,6 +110,16 @@ def connect_failed(error: BaseException) -> Loss:
     return Loss(Fault.OTHER, type(error).__name__)
 
 
+def not_greeted(loss: Loss, *, tls: bool) -> Loss:
+    """Guess why a server closed before it said a word: a refused client certificate looks like a mere reset."""
+    if loss.fault is not Fault.LOST:
+        return loss
+    if tls:
+        question = "does the broker want a client certificate that it trusts?"
+        return Loss(Fault.TLS, f"closed right after the TLS handshake; {question} ({loss.detail})")
+    return Loss(Fault.LOST, f"closed without a greeting; is it a port for amqps? ({loss.detail})")
+
+
 def _tls(error: BaseException) -> Loss | None:
     match error:
         case ssl.SSLCertVerificationError(verify_message=message):
@@ -135,10 +145,10 @@ def _refused_by_broker(error: BaseException) -> Loss | None:
 
 
 def _refusal_fault(code: int, text: str) -> Fault:
+    if "limit" in text.lower():  # before the next: "access to vhost refused for user …: connection limit reached"
+        return Fault.LIMIT
     if code == ACCESS_REFUSED or (code == NOT_ALLOWED and "refused for user" in text):
         return Fault.AUTH
-    if "limit" in text.lower():
-        return Fault.LIMIT
     return Fault.LOST if code == CONNECTION_FORCED else Fault.REFUSED
 
 

@@ -7,7 +7,7 @@ from pamqp.common import FieldTable
 from yarl import URL
 
 from relay import __version__
-from relay.broker.classify import TEXT_CHARS_MAX, Loss, connect_failed
+from relay.broker.classify import TEXT_CHARS_MAX, Loss, connect_failed, not_greeted
 from relay.broker.link import Connection, Link
 from relay.broker.transport import Transport
 from relay.broker.within import within
@@ -48,19 +48,19 @@ async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
     name = f"{config.name} {purpose}".rstrip()
     properties: FieldTable = {"product": PRODUCT, "version": __version__, "connection_name": name}
     link: Link | None = None
+    connection = Connection(url, transport_factory=transport, client_properties=properties)
     try:
-        connection = Connection(url, transport_factory=transport, client_properties=properties)
         await within(config.connect_timeout_s, connection.connect())
-        if transport.writer is not None:
-            link = Link(connection, transport.writer, timeout_s=config.connect_timeout_s)
-            return link
+        link = Link(connection, transport, timeout_s=config.connect_timeout_s)
     except Exception as error:  # noqa: BLE001 - this function's answer is why there is no connection
         loss = connect_failed(error)
+        if not connection.greeted:
+            loss = not_greeted(loss, tls=url.scheme == "amqps")
         return Loss(loss.fault, f"{url.host}:{url.port}: {loss.detail}")
     finally:
         if link is None:
             transport.reset()
-    raise AssertionError("connected without a transport")
+    return link
 
 
 def _url(text: str, heartbeat_s: int) -> URL:

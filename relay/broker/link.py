@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import aiormq.connection
 import pamqp.frame
+from aiormq.auth import AuthMechanism
 from aiormq.connection import FrameReceiver
 from aiormq.exceptions import ConnectionClosed
 from pamqp import commands as spec
@@ -14,7 +15,7 @@ from pamqp.frame import FrameTypes
 
 from relay.broker.channel import ConfirmChannel
 from relay.broker.classify import End, Loss, connect_failed, connection_ended
-from relay.broker.transport import reset
+from relay.broker.transport import Transport
 from relay.broker.within import within
 from relay.model import Fault
 
@@ -28,6 +29,13 @@ class Connection(aiormq.connection.Connection):
     """The library's connection, but that it tells of a block at once and keeps the broker's words at a refusal."""
 
     on_blocked: Callable[[str], None] | None = None
+    greeted = False
+    """The server has said that it speaks AMQP."""
+
+    def _credentials_class(self, start_frame: spec.Connection.Start) -> AuthMechanism:
+        """Choose as the library does; that it is asked to tells of the greeting."""
+        self.greeted = True
+        return super()._credentials_class(start_frame)
 
     async def _Connection__handle_connection_blocked(self, frame: spec.Connection.Blocked) -> None:  # noqa: N802
         """Stand in for the library's private handler of that name, which only writes a log line."""
@@ -58,11 +66,11 @@ class Connection(aiormq.connection.Connection):
 class Link:
     """A connection and its pool of channels; the `end` is final, and known before any call on it fails."""
 
-    def __init__(self, connection: Connection, writer: asyncio.StreamWriter, *, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, transport: Transport, *, timeout_s: float) -> None:
         self.end: End | None = None
         self.frame_max: int = connection.connection_tune.frame_max
         self._connection = connection
-        self._writer = writer
+        self._transport = transport
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
@@ -79,28 +87,27 @@ class Link:
     @property
     def closing(self) -> bool:
         """The transport takes no more bytes; the end is about to be known."""
-        return self._writer.is_closing()
+        return self._transport.closing
 
     def write(self, data: bytes) -> None:
         """Hand whole messages to the socket at once, so that no other frame comes between theirs."""
-        self._writer.write(data)
+        self._transport.writer.write(data)
 
     @property
     def unsent(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return self._writer.transport.get_write_buffer_size()
+        """Bytes that have not reached the other side."""
+        return self._transport.unsent
 
     async def drained(self, seconds: float) -> bool:
-        """Wait until the socket has taken most of what was written, at most so long; return whether it has."""
+        """Wait until the socket has taken most of what was written, at most so long; return whether it takes more."""
         try:
             async with asyncio.timeout(seconds):
-                await self._writer.drain()
+                await self._transport.writer.drain()
         except TimeoutError:
             return False
         except OSError:  # the reader meets the same error and tells the end
             await self.ended(seconds)
-            return False
-        return True
+        return not self.closing
 
     async def ended(self, seconds: float) -> None:
         """Wait for the end, at most so long."""
@@ -166,14 +173,14 @@ class Link:
     def abort(self, loss: Loss) -> None:
         """Give the connection up at once, with RST."""
         self._finish(loss)
-        reset(self._writer)
+        self._transport.reset()
 
     async def close(self, grace_s: float) -> None:
         """Say goodbye within `grace_s` seconds, or reset."""
         self._finish(CLOSED)
         with suppress(Exception):
             await within(grace_s, self._connection.close())
-        reset(self._writer)
+        self._transport.reset()
         await asyncio.sleep(0)  # lets the transport close its socket
 
     def _finish(self, end: End) -> None:
@@ -190,7 +197,7 @@ class Link:
     def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if reader.cancelled() else reader.exception()
         self._finish(connection_ended(error, in_flight=sum(channel.in_flight for channel in self._channels)))
-        self._loop.call_later(GOODBYE_S, reset, self._writer)
+        self._loop.call_later(GOODBYE_S, self._transport.reset)
 
 
 def as_loss(end: End) -> Loss:

@@ -93,14 +93,16 @@ class RabbitPublisher:
     async def _together(self, envelopes: Sequence[Envelope]) -> Answers:
         """Publish on one channel. Messages it had not taken when the broker closed it remain without an answer."""
         names = {envelope.exchange for envelope in envelopes}
-        while (place := self._place(names)) is None:
-            preparing = asyncio.ensure_future(self._prepare(names))
+        unknown = self._exchanges.unknown(names)
+        while unknown or (place := self._place()) is None:
+            preparing = asyncio.ensure_future(self._prepare(unknown))
             async with aclosing(pulse(preparing, FLUSH_S)) as beats:
                 async for nothing in beats:
                     yield nothing
             if (loss := preparing.result()) is not None:
                 yield _all(envelopes, unwritten(loss))
                 return
+            unknown = set()  # asked once is enough, however short a belief may live
         async with aclosing(self._fly(place, envelopes, self._exchanges.refused(names))) as flight:
             async for answers in flight:
                 yield answers
@@ -159,33 +161,42 @@ class RabbitPublisher:
 
     # -- connections --------------------------------------------------------------------------------------------
 
-    def _place(self, names: Collection[str]) -> Place | None:
-        """Take a channel to publish on, if everything it needs is at hand."""
+    def _place(self) -> Place | None:
+        """Take a channel to publish on, if one is free."""
         link = self._link
-        if self._closed or link is None or link.end is not None or self._exchanges.unknown(names):
+        if self._closed or link is None or link.end is not None:
             return None
         channel = link.free_channel()
         return None if channel is None else (link, channel)
 
-    async def _prepare(self, names: Collection[str]) -> Loss | None:
+    async def _prepare(self, exchanges: Collection[str]) -> Loss | None:
         """See to a connection, a free channel, and knowledge of the exchanges; return what is in the way."""
         async with self._opening:
-            if self._closed:
-                return CLOSED
-            if self._link is not None and self._link.end is not None:
-                end = self._link.end
-                self._drop(self._link)
-                if _is_block(end):
-                    return as_loss(end)
-            if self._link is None:
-                link = await connect(self._config)
-                if isinstance(link, Loss):
-                    return link
-                self._link = link
-            loss = await self._open_channel(self._link)
+            loss = await self._connected()
         if loss is None:
-            await self._exchanges.find_out(names)
+            await self._exchanges.find_out(exchanges)
         return loss
+
+    async def _connected(self) -> Loss | None:
+        """See to a connection with a free channel."""
+        if self._closed:
+            return CLOSED
+        if self._link is not None and self._link.end is not None:
+            end = self._link.end
+            self._drop(self._link)
+            if _is_block(end):
+                return as_loss(end)
+        link = self._link
+        if link is not None:
+            loss = await self._open_channel(link)
+            if not isinstance(link.end, Verdict):
+                return loss
+            # Another lane's message cost the connection: that is no outage, and a new one will do.
+        new = await connect(self._config)
+        if isinstance(new, Loss):
+            return new
+        self._link = new
+        return await self._open_channel(new)
 
     async def _open_channel(self, link: Link) -> Loss | None:
         """See to a free channel, so that an open connection is known to answer."""

@@ -1,9 +1,12 @@
 """The socket under a connection: how it is made, tuned, and given up."""
 
 import asyncio
+import fcntl
 import socket
 import ssl
 import struct
+import termios
+from array import array
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +23,8 @@ class Transport(TransportFactory):
 
     def __init__(self, heartbeat_s: int) -> None:
         self._silence_s = HEARTBEATS_MISSED * (heartbeat_s + 1)
-        self.writer: asyncio.StreamWriter | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._socket: socket.socket | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect; over TLS with a context made anew, so that a rotated certificate is used."""
@@ -30,9 +34,11 @@ class Transport(TransportFactory):
                 context = await kwargs["ssl_context_provider"].get_context()
             except OSError as error:
                 raise ssl.SSLError(f"cafile, capath, certfile or keyfile cannot be loaded: {error}") from error
-        reader, self.writer = await asyncio.open_connection(url.host, url.port, ssl=context)
-        self._tune(self.writer.get_extra_info("socket"))
-        return reader, self.writer
+        reader, self._writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+        # Kept, because a TLS transport that was closed twice cannot be asked for it any more.
+        self._socket = self._writer.get_extra_info("socket")
+        self._tune(self._socket)
+        return reader, self._writer
 
     def _tune(self, raw: socket.socket) -> None:
         """Let the kernel notice a dead peer about when the heartbeats do."""
@@ -46,16 +52,32 @@ class Transport(TransportFactory):
             if (option := getattr(socket, name, None)) is not None:  # Linux has them all
                 raw.setsockopt(socket.IPPROTO_TCP, option, value)
 
-    def reset(self) -> None:
-        """Give up whatever was made."""
-        if self.writer is not None:
-            reset(self.writer)
+    @property
+    def writer(self) -> asyncio.StreamWriter:
+        """What `create` made. Raises AssertionError when it has made nothing."""
+        if self._writer is None:
+            raise AssertionError("there is no transport")
+        return self._writer
 
+    @property
+    def closing(self) -> bool:
+        """It takes no more bytes."""
+        return self.writer.is_closing()
 
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST: what the kernel still holds is thrown away, so the fewest messages arrive after we gave up."""
-    raw = writer.get_extra_info("socket")
-    if raw is not None:
+    @property
+    def unsent(self) -> int:
+        """Bytes that the peer's kernel has not acknowledged: those we hold and those in our socket's queue."""
+        if self._socket is None or self.closing:
+            return 0
+        queued = array("i", [0])
         with suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    writer.transport.abort()
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, queued)
+        return queued[0] + self.writer.transport.get_write_buffer_size()
+
+    def reset(self) -> None:
+        """Close with RST: what the kernel still holds is thrown away, so the fewest messages arrive afterwards."""
+        if self._writer is None or self._socket is None:
+            return
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._writer.transport.abort()

@@ -29,6 +29,7 @@ from relay.broker.classify import (
     connect_failed,
     connection_ended,
     judge,
+    not_greeted,
     reply,
     unwritten,
 )
@@ -118,7 +119,7 @@ def unverified() -> ssl.SSLCertVerificationError:
         (ConnectionClosed(403, "ACCESS_REFUSED"), Fault.AUTH, "403 ACCESS_REFUSED"),
         (ConnectionClosed(530, "access to vhost 'x' refused for user 'y'"), Fault.AUTH, "refused for user"),
         (ConnectionClosed(530, "vhost x not found"), Fault.REFUSED, "530 vhost x not found"),
-        (ConnectionClosed(530, "connection limit (1) is reached"), Fault.LIMIT, "limit"),
+        (ConnectionClosed(530, "access to vhost 'x' refused for user 'y': connection limit"), Fault.LIMIT, "limit"),
         (ConnectionClosed(320, "shutdown"), Fault.LOST, "320 shutdown"),
         (IncompatibleProtocolError(), Fault.OTHER, "does not speak AMQP"),
         (InvalidFrameError("x"), Fault.OTHER, "does not speak AMQP"),
@@ -136,6 +137,17 @@ def test_a_failure_to_connect_says_what_to_look_at(error: BaseException, fault: 
     loss = connect_failed(error)
     assert loss.fault is fault
     assert detail in loss.detail
+
+
+def test_a_server_that_closes_without_a_word_may_speak_the_other_protocol() -> None:
+    lost = Loss(Fault.LOST, "reset")
+    assert not_greeted(lost, tls=True).fault is Fault.TLS
+    assert "client certificate" in not_greeted(lost, tls=True).detail
+    assert not_greeted(lost, tls=False) == Loss(
+        Fault.LOST, "closed without a greeting; is it a port for amqps? (reset)"
+    )
+    silent = Loss(Fault.TIMEOUT, "no answer in time")
+    assert not_greeted(silent, tls=True) == silent
 
 
 def test_the_brokers_words_are_cut_and_carry_no_octets_of_a_frame() -> None:
