@@ -1,0 +1,342 @@
+"""What the broker side leans on in aiormq and pamqp, private names included, against a real broker.
+
+Red here after an upgrade means: read the library's change before touching `relay/broker`.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import aiormq
+import pytest
+from aiormq.channel import Channel
+from aiormq.connection import EXCEPTION_MAPPING, Connection, FrameReceiver
+from aiormq.exceptions import ChannelNotFoundEntity, ConnectionClosed, ConnectionFrameError
+from pamqp import commands as spec
+from pamqp.header import ContentHeader
+
+from relay.broker import BrokerConfig
+from relay.broker.channel import ConfirmChannel
+from relay.broker.classify import Loss, Verdict
+from relay.broker.connection import connect
+from relay.broker.link import Link
+from relay.broker.wire import encode
+from relay.model import Fault, HeaderValue
+from services.broker import Broker
+from services.find import OwnRabbitMQ
+from services.proxy import Proxy
+from tests.builders import Amqp, eventually
+from tests.publishing import envelope, publish, publishing, tally
+
+PRIVATE_NAMES: dict[type, tuple[str, ...]] = {
+    Connection: (
+        "_Connection__handle_connection_blocked",
+        "_Connection__handle_close",
+        "_Connection__reader",
+        "_Connection__writer",
+        "_credentials_class",
+        "_on_reader_done",
+        "_rpc",
+    ),
+    Channel: ("_get_frame", "_on_close_frame", "_reader"),
+}
+
+
+class Recorder(ConfirmChannel):
+    """A channel that notes the frames it hears, in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.heard: list[Any] = []
+        super().__init__(*args, **kwargs)
+
+    def _hear(self, frame: Any) -> bool:
+        self.heard.append(frame)
+        return super()._hear(frame)
+
+    def names(self) -> list[str]:
+        """The names of the frames, those of the opening left out."""
+        return [frame.name for frame in self.heard if not frame.name.endswith(("OpenOk", "SelectOk"))]
+
+
+@asynccontextmanager
+async def linked(url: str, **config: Any) -> AsyncIterator[Link]:
+    """One of our connections."""
+    link = await connect(BrokerConfig(url=lambda: url, name="contract", **config))
+    assert isinstance(link, Link), link
+    try:
+        yield link
+    finally:
+        await link.close(3)
+
+
+async def recorder(link: Link, number: int = 100) -> Recorder:
+    """A recording channel on the connection."""
+    channel = Recorder(link._connection, number, broken=link.abort)
+    link._connection.channels[number] = channel
+    link._channels.add(channel)
+    await channel.open()
+    return channel
+
+
+def write(link: Link, channel: ConfirmChannel, *rows: tuple[int, str], exchange: str = "", size: int = 10) -> None:
+    """Publish rows on the channel in one write."""
+    frames = [
+        encode(envelope(row_id, key, exchange=exchange, body=b"x" * size), channel.number, link.frame_max)
+        for row_id, key in rows
+    ]
+    channel.expect([row_id for row_id, _ in rows])
+    link.write(b"".join(frame for frame in frames if isinstance(frame, bytes)))
+
+
+@pytest.fixture
+async def link(amqp: Amqp) -> AsyncIterator[Link]:
+    """A connection to a vhost with a queue `all`."""
+    await amqp.queue("all")
+    async with linked(amqp.url) as made:
+        yield made
+
+
+# -- names and signatures ---------------------------------------------------------------------------------------
+
+
+def test_the_library_is_of_the_minor_version_that_was_tried() -> None:
+    assert version("aiormq").startswith("7.2.")
+    assert version("pamqp").startswith("4.")
+
+
+@pytest.mark.parametrize("owner", PRIVATE_NAMES)
+def test_the_private_names_are_there(owner: type) -> None:
+    assert [name for name in PRIVATE_NAMES[owner] if not hasattr(owner, name)] == []
+
+
+def test_the_private_methods_that_ours_stand_in_for_are_called_the_same_way() -> None:
+    assert list(inspect.signature(Connection._rpc).parameters) == [
+        "request",
+        "writer",
+        "frame_receiver",
+        "wait_response",
+    ]
+    assert list(inspect.signature(Connection._credentials_class).parameters) == ["self", "start_frame"]
+    blocked = getattr(Connection, "_Connection__handle_connection_blocked")  # noqa: B009 - mypy knows no such name
+    assert list(inspect.signature(blocked).parameters) == ["self", "frame"]
+    assert inspect.iscoroutinefunction(blocked)
+    assert inspect.iscoroutinefunction(FrameReceiver.get_frame)
+
+
+def test_the_codes_of_a_closed_connection_are_mapped_to_classes_with_the_text_alone() -> None:
+    assert {501, 502, 503, 504, 505, 506, 530, 540, 541} == set(EXCEPTION_MAPPING)
+    error = aiormq.connection.exception_by_code(spec.Connection.Close(501, "FRAME_ERROR", 0, 0))
+    assert isinstance(error, ConnectionFrameError)
+    assert error.args == ("FRAME_ERROR",)
+    general = aiormq.connection.exception_by_code(spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0))
+    assert type(general) is ConnectionClosed
+    assert general.args == (320, "CONNECTION_FORCED")
+
+
+# -- frames -----------------------------------------------------------------------------------------------------
+
+
+async def test_every_frame_of_a_channel_goes_through_its_frames_queue(link: Link) -> None:
+    channel = await recorder(link)
+    assert [frame.name for frame in channel.heard] == ["Channel.OpenOk", "Confirm.SelectOk"]
+    write(link, channel, (1, "all"))
+    await channel.settled(5)
+    assert channel.names() == ["Basic.Ack"]
+
+
+async def test_a_return_comes_before_its_ack(link: Link) -> None:
+    channel = await recorder(link)
+    for number in range(1, 51):
+        write(link, channel, (number * 2, "nowhere"), (number * 2 + 1, "all"))
+    await channel.settled(5)
+    returned: dict[int, int] = {}
+    for position, frame in enumerate(channel.heard):
+        if isinstance(frame, ContentHeader):
+            row_id = (frame.properties.headers or {})["x-outbox-id"]
+            assert isinstance(row_id, int)
+            returned[row_id] = position
+    assert sorted(returned) == list(range(2, 102, 2))
+    acked: dict[int, int] = {}
+    for position, frame in enumerate(channel.heard):
+        if isinstance(frame, spec.Basic.Ack):
+            assert frame.delivery_tag is not None
+            for tag in range(1 if frame.multiple else frame.delivery_tag, frame.delivery_tag + 1):
+                acked.setdefault(tag, position)
+    for row_id, position in returned.items():
+        assert position < acked[row_id - 1], "rows 2, 3, 4, … have the tags 1, 2, 3, …"
+
+
+async def test_the_broker_acks_many_at_once(link: Link) -> None:
+    channel = await recorder(link)
+
+    async def multiple() -> bool:
+        write(link, channel, *((number, "all") for number in range(1, 501)))
+        await channel.settled(5)
+        assert channel.in_flight == 0
+        channel.take()
+        return any(isinstance(frame, spec.Basic.Ack) and frame.multiple for frame in channel.heard)
+
+    await eventually(multiple)
+
+
+async def test_confirms_of_a_channel_number_that_was_used_before_begin_at_one(link: Link) -> None:
+    channel = await recorder(link)
+    write(link, channel, *((number, "all") for number in range(1, 11)))
+    await channel.settled(5)
+    await channel.close()
+    again = await recorder(link)
+    write(link, again, (99, "all"))
+    await again.settled(5)
+    (ack,) = (frame for frame in again.heard if isinstance(frame, spec.Basic.Ack))
+    assert ack.delivery_tag == 1
+
+
+# -- ends -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_closed_channel_is_heard_before_the_library_answers(link: Link) -> None:
+    """What is written until then reaches the broker before CloseOk, so it cannot cost the connection."""
+    channel = await recorder(link)
+    for _ in range(30):
+        write(link, channel, *((number, "all") for number in range(1, 101)), exchange="missing")
+        if channel.end is not None:
+            break
+        await asyncio.sleep(0)
+    await channel.settled(5)
+    assert isinstance(channel.end, Verdict)
+    assert channel.end.code == 404
+    other = await link.channel()
+    assert isinstance(other, ConfirmChannel), "the connection lives"
+    write(link, other, (1, "all"))
+    await other.settled(5)
+    assert other.in_flight == 0
+
+
+async def test_a_call_on_a_channel_that_the_broker_closes_raises_by_its_code(link: Link) -> None:
+    channel = await link.channel()
+    assert isinstance(channel, ConfirmChannel)
+    with pytest.raises(ChannelNotFoundEntity):
+        await channel.exchange_declare("missing", passive=True)
+    assert channel.end == Verdict(404, f"404 {missing(link)}", alone=False)
+
+
+def missing(link: Link) -> str:
+    """What the broker says of the exchange `missing`."""
+    return f"NOT_FOUND - no exchange 'missing' in vhost '{link._connection.vhost}'"
+
+
+@pytest.mark.parametrize(
+    ("publish_frame", "code"),
+    [
+        (spec.Basic.Publish(exchange="", routing_key="all", mandatory=True, immediate=True), 540),
+        (spec.Basic.Publish(exchange="", routing_key="all"), 505),
+    ],
+)
+async def test_a_protocol_error_ends_the_connection_with_its_code(
+    link: Link, publish_frame: spec.Basic.Publish, code: int
+) -> None:
+    channel = await link.channel()
+    assert isinstance(channel, ConfirmChannel)
+    channel.expect([1])
+    method = aiormq.abc.ChannelFrame.marshall(channel.number, [publish_frame]).payload
+    whole = encode(envelope(1), channel.number, link.frame_max)
+    assert isinstance(whole, bytes)
+    content = whole[whole.index(b"\xce") + 1 :]
+    # 505: a second method where the content of the first was expected.
+    link.write(method + (content if code == 540 else method))
+    await link.ended(5)
+    assert isinstance(link.end, Verdict)
+    assert (link.end.code, link.end.alone) == (code, True)
+
+
+async def test_acks_that_came_before_an_end_are_heard(link: Link) -> None:
+    """The reader hands every frame on before it meets the close."""
+    channel = await recorder(link)
+    write(link, channel, *((number, "all") for number in range(1, 101)))
+    immediate = spec.Basic.Publish(exchange="", routing_key="all", immediate=True)
+    whole = encode(envelope(101), channel.number, link.frame_max)
+    assert isinstance(whole, bytes)
+    await eventually(lambda: channel.in_flight == 0)
+    link.write(aiormq.abc.ChannelFrame.marshall(channel.number, [immediate]).payload)
+    link.write(whole[whole.index(b"\xce") + 1 :])
+    await link.ended(5)
+    assert len(channel.take()) == 100
+
+
+async def test_a_refused_vhost_keeps_the_brokers_words(rabbitmq: Broker) -> None:
+    """Our handshake; the library's own says only that it expected another frame."""
+    url = rabbitmq.url("no-such-vhost")
+    told = await connect(BrokerConfig(url=lambda: url, name="contract"))
+    assert isinstance(told, Loss)
+    assert "530 NOT_ALLOWED - vhost no-such-vhost not found" in told.detail
+    with pytest.raises(Exception, match=r"Expected one of \['Connection.OpenOk'\]"):
+        await aiormq.connect(url)
+
+
+async def test_a_stuck_connection_ends_its_reader_with_a_cancellation(rabbitmq: Broker, proxy: Any) -> None:
+    between: Proxy = await proxy(rabbitmq.host, rabbitmq.amqp_port)
+    async with linked(between.url(rabbitmq.url()), heartbeat_s=1) as link:
+        reader = link._connection._reader_task
+        between.blackhole()
+        await link.ended(20)
+        assert reader.cancelled()
+        assert isinstance(link.end, Loss)
+        assert "silent for three heartbeats" in link.end.detail
+
+
+async def test_writing_after_an_abort_does_nothing(link: Link) -> None:
+    channel = await link.channel()
+    assert isinstance(channel, ConfirmChannel)
+    link.abort(Loss(Fault.LOST, "the test"))
+    assert link.closing
+    write(link, channel, (1, "all"))
+    assert not await link.drained(1)
+    assert link.unsent == 0
+    assert len(channel.take()) == 1
+
+
+async def test_a_block_is_told_by_the_private_handler(own_rabbitmq: Any) -> None:
+    broker: OwnRabbitMQ = own_rabbitmq()
+    amqp = Amqp(broker.url(), "/")
+    await amqp.queue("all")
+    await amqp.close(remove=False)
+    await asyncio.to_thread(broker.alarm, on=True)
+    async with linked(broker.url()) as link:
+        channel = await link.channel()
+        assert isinstance(channel, ConfirmChannel)
+        assert not link.closing, "the broker tells only those who publish"
+        write(link, channel, (1, "all"))
+        await link.ended(5)
+        assert isinstance(link.end, Loss)
+        assert "low on memory" in link.end.detail
+
+
+async def test_nothing_of_the_library_outlives_an_end(amqp: Amqp) -> None:
+    await amqp.queue("all")
+    before = asyncio.all_tasks()
+    async with publishing(amqp.url) as publisher:
+        assert tally(await publish(publisher, [envelope(1), envelope(2, exchange="missing")])) == {
+            "confirmed": 1,
+            "no_exchange": 1,
+        }
+        assert publisher._link is not None
+        publisher._link.abort(Loss(Fault.LOST, "the test"))
+        assert tally(await publish(publisher, [envelope(3)])) == {"confirmed": 1}
+    await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_the_properties_of_a_returned_message_are_read_whole(link: Link) -> None:
+    """BCC is taken out by the broker, which encodes the table anew: with it the id must come back as well."""
+    channel = await recorder(link)
+    headers: dict[str, HeaderValue] = {"BCC": ["nowhere-either"], "deep": {"list": [1, None, True, "x"]}}
+    frames = encode(envelope(7, "nowhere", headers=headers), channel.number, link.frame_max)
+    assert isinstance(frames, bytes)
+    channel.expect([7])
+    link.write(frames)
+    await channel.settled(5)
+    (answer,) = channel.take()
+    assert answer.row_id == 7
+    assert "NO_ROUTE" in str(answer.outcome)
