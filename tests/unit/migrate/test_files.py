@@ -11,17 +11,6 @@ from relay import migrate
 from relay.migrate.files import NAME_BYTES_MAX, Migration, MigrationError, Names, folder, migrations, render
 
 SQL = Path(__file__).parents[3] / "sql"
-    'we"ird',
-    "UPPER case",
-    "a'b",
-    "semi;colon--",
-    "line\nbreak",
-    "100%s",
-    "$do$",
-    "ü" * 31 + "x",
-    "x" * 63,
-    "{}",
-]
 FILES = sorted((SQL / "migrations").glob("*.sql"))
 APPLIED = [*FILES, *sorted((SQL / "functions").glob("*.sql")), *sorted((SQL / "roles").glob("*.sql"))]
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1).filter(
