@@ -24,6 +24,8 @@ SUSPECT_CLAIMS = 3
 """Unanswered claims after which a row is taken alone: its relay died with the row in hand that often."""
 HOPELESS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP})
 """Refusals that no later attempt can change."""
+CLOSING = frozenset({Refusal.BLAMED, Refusal.FORBIDDEN})
+"""Refusals that closed a channel and would do so again: the row's next attempt travels alone from the start."""
 
 
 @dataclass(frozen=True, slots=True)

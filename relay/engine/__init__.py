@@ -46,7 +46,7 @@ class Engine:
         self._ledger = Ledger(store, self.servers, observer)
         self._desk = Desk(store, publisher, observer, self.servers, self._ledger, Air(), policy, self._chance)
         self._suspects: set[int] = set()
-        """Rows that a closed channel left unknown; see Batch."""
+        """Rows that must travel alone; see Batch."""
         self._scan = scan.Scan()
         self._poll_s = 0.0
         self._idle = False
@@ -137,15 +137,9 @@ class Engine:
             return claim
         if probing:
             self.servers.proved("broker", Proof.CONNECTION)
-        if low == 0 and quiet:
-            self._nothing_is_due()
-        return None
-
-    def _nothing_is_due(self) -> None:
-        """Take it that every row was looked at while none was in hand here."""
-        self._suspects.clear()  # they are settled, or in another relay's hands
-        if self._drain:
+        if self._drain and low == 0 and quiet:  # every row was looked at while none was in hand here
             self.stop()
+        return None
 
     async def _ready(self) -> bool:
         """Return whether both servers are there and nothing is owed; what is owed is paid without the broker, too.

@@ -27,6 +27,7 @@ from relay.model import (
     Mark,
     Refusal,
     Refused,
+    Retry,
     Row,
     TickReport,
     Unknown,
@@ -35,6 +36,7 @@ from relay.model import (
 from relay.ports import Observer, Publisher, Store, StoreUnavailable
 
 RENEW_RETRY_S = 1.0
+SUSPECTS_MAX = 10_000
 GONE = "a server was lost before it was published"
 
 
@@ -59,7 +61,7 @@ class Batch:
         self._claim = claim
         self._desk = desk
         self._suspects = suspects
-        """Rows of any claim that a closed channel left unknown: they travel alone until they are answered."""
+        """Rows of any claim that a closed channel left unknown, or was closed by: they travel alone."""
         self._open = {row.id: row for row in claim.rows}
         """Rows without an outcome yet."""
         self._tally = Tally(claim.rows)
@@ -168,16 +170,23 @@ class Batch:
         for row_id, outcome in ((answer.row_id, answer.outcome) for answer in answers):
             if isinstance(outcome, Unknown):
                 unknown[row_id] = outcome
-                self._suspects.add(row_id)
+                self._suspect(row_id)
                 self._tally.doubts[row_id] = Doubt.CHANNEL_CLOSED
                 continue
+            marks.append(self._close(row_id, outcome))
             if isinstance(outcome, Unreachable):
                 self._broker_failed(outcome)
+            elif isinstance(outcome, Refused) and outcome.reason in decide.CLOSING and isinstance(marks[-1], Retry):
+                self._suspect(row_id)
             else:
                 self._suspects.discard(row_id)
-            marks.append(self._close(row_id, outcome))
         await self._settle(marks)
         return unknown
+
+    def _suspect(self, row_id: int) -> None:
+        if len(self._suspects) >= SUSPECTS_MAX:  # others of them are long settled by another relay; none costs a row
+            self._suspects.clear()
+        self._suspects.add(row_id)
 
     def _broker_failed(self, lost: Unreachable) -> None:
         self._tally.broker_failed = True

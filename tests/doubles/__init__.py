@@ -1,0 +1,24 @@
+"""Stand-ins for the world, typed like it, on a clock that jumps: an outage of an hour takes no time.
+
+They earn their trust: the contract tests run the real store and publisher through the same scenarios.
+"""
+
+from tests.doubles.bench import Bench
+from tests.doubles.clock import Stuck, VirtualLoop
+from tests.doubles.observer import RecordingObserver
+from tests.doubles.publisher import Fate, ScriptedPublisher
+from tests.doubles.rows import a_claim, a_row, an_envelope
+from tests.doubles.store import MemoryStore
+
+__all__ = [
+    "Bench",
+    "Fate",
+    "MemoryStore",
+    "RecordingObserver",
+    "ScriptedPublisher",
+    "Stuck",
+    "VirtualLoop",
+    "a_claim",
+    "a_row",
+    "an_envelope",
+]
