@@ -206,6 +206,8 @@ class Backlog:
     oldest_age_s: float
     sampled_at: float
     """Unix time by the database's clock."""
+    deleted: int = 0
+    """Rows ever deleted from the table, as Postgres counts them; it may start anew after a crash of Postgres."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,10 @@ METRICS: Mapping[str, str] = {
     "relay_last_tick_timestamp_seconds": "Unix time when the loop last turned, also without rows and in an outage.",
     "relay_last_confirm_timestamp_seconds": "Unix time of the last confirm from RabbitMQ; 0: none yet.",
     "relay_claimed_rows_in_flight": "Rows in the hands of this relay now.",
-    "relay_cleanup_rows_deleted_total": "Old rows this process has deleted.",
+    "relay_cleanup_rows_deleted_total": (
+        "Rows deleted from the table since this relay started, whoever deleted them, as Postgres counts them: "
+        "table-wide, use max, never sum."
+    ),
     "relay_build_info": "Versions of the relay and of Python.",
 }
 """Beside these, relay_config_<setting> gives every numeric setting, and there are the process_, python_ metrics."""

@@ -160,7 +160,9 @@ class Observatory:
 
     def sampled(self, backlog: Backlog) -> None:
         """Take a new sample of the backlog."""
-        self._backlog = backlog
+        before, self._backlog = self._backlog, backlog
+        if before is not None:
+            self._metrics.rows_deleted.inc(max(0, backlog.deleted - before.deleted))
         for state, rows in (("pending", backlog.pending), ("retrying", backlog.retrying), ("failed", backlog.failed)):
             self._metrics.outbox_rows.labels(state).set(rows)
         self._metrics.rows_capped.set(backlog.capped)
@@ -177,10 +179,6 @@ class Observatory:
         if fault is not self._sample_fault:
             tell("backlog.sample_failed", reason=fault.value)
         self._sample_fault = fault
-
-    def cleaned(self, rows: int) -> None:
-        """Count old rows that were deleted."""
-        self._metrics.rows_deleted.inc(rows)
 
     # -- it answers ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
--- Samples the backlog: rows that wait, retry and failed, each counted up to :cap, and the age of the oldest due row.
+-- Samples the backlog: rows that wait, retry and failed, each counted up to :cap, the age of the oldest due
+-- row, and how many rows were ever deleted.
 -- Rides on the indexes message_pending, message_retrying and message_failed; ORDER BY id keeps it to them, whatever
 -- the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
 SELECT
@@ -31,4 +32,6 @@ SELECT
       LIMIT 1000
     ) AS oldest
   ), now())), 1e9))::float8 AS oldest_age_s,
-  extract(epoch FROM now())::float8 AS sampled_at
+  extract(epoch FROM now())::float8 AS sampled_at,
+  -- Nothing else deletes rows, so what Postgres counts is what every cleanup has done.
+  pg_stat_get_tuples_deleted({table_name}::regclass) AS deleted

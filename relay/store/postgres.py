@@ -1,8 +1,9 @@
 """The store: leases and marks on one outbox table. Start with `claim` and `settle`; their SQL is in relay/queries."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from operator import attrgetter
 from uuid import UUID, uuid4
@@ -21,6 +22,8 @@ from relay.store.rows import LooseText, offered, row_of
 
 TIMEOUT_CUT = 8
 """A claim that ran into its timeout is tried with that many times fewer rows."""
+SKIPPED_MAX = 20_000
+"""Rows in the hands of other relays that may stand between those of a claim."""
 
 
 class PostgresStore:
@@ -37,19 +40,27 @@ class PostgresStore:
         """The database has no encoding, so its texts may hold any bytes."""
         self._rows_max: int | None = None
         """Rows a claim asks for at most, after large rows cut one by its bytes."""
+        self._unanswered: list[Mapping[str, object]] = []
+        """Claims that failed, perhaps after their commit: the parameters that give them back."""
 
     async def open(self) -> None:
         """Get ready to connect; needs no server."""
         await self._connections.open()
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Give back a claim that was cut short, and every connection."""
+        if self._claim is not None:
+            with suppress(StoreUnavailable):
+                await self.ready()
         await self._connections.close()
 
     async def ready(self) -> None:
         """Make sure of a connection and of the table the relay needs: asks the server once after each failure."""
         if self._claim is None:
             await self._verified()
+        while self._unanswered:
+            await self._give_back(self._unanswered[0])
+            del self._unanswered[0]
 
     async def _verified(self) -> bytes:
         facts = await self.facts()
@@ -115,8 +126,9 @@ class PostgresStore:
                     await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
                     cursor.adapters.register_loader("text", LooseText)
                 records = await (await cursor.execute(query, params)).fetchall()
-        except StoreUnavailable as error:
-            if error.fault is Fault.TIMEOUT:
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            self._unanswered.append({"token": token, "low": low, "seen": asked + SKIPPED_MAX})
+            if isinstance(error, StoreUnavailable) and error.fault is Fault.TIMEOUT:
                 self._rows_max = max(1, asked // TIMEOUT_CUT)
             raise
         # RETURNING keeps no order.
@@ -124,6 +136,11 @@ class PostgresStore:
         candidates = offered(records[0]) if records else 0
         self._adapt(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
+
+    async def _give_back(self, claim: Mapping[str, object]) -> None:
+        """Undo a claim whose commit was perhaps never answered: nobody has its rows in hand, and none was published."""
+        async with self._transaction("settle", DURABLE) as conn:
+            await conn.execute(self._queries.give_back, claim)
 
     def _adapt(self, asked: int, limit: int, *, taken: int, candidates: int) -> None:
         """Ask for fewer rows while large ones fill the byte limit: the rest would be locked and read for nothing."""

@@ -34,6 +34,7 @@ class Queries:
     mark_failed: bytes
     release: bytes
     settled: bytes
+    give_back: bytes
     backlog: bytes
     cleanup_sent: bytes
     cleanup_failed: bytes
@@ -70,7 +71,11 @@ def quoted(name: str) -> str:
 
 def _names(schema: str, table: str) -> dict[str, sql.Composable]:
     quoted_schema = identifier(schema)
-    return {"schema": quoted_schema, "table": sql.SQL("{}.{}").format(quoted_schema, identifier(table))}
+    return {
+        "schema": quoted_schema,
+        "table": sql.SQL("{}.{}").format(quoted_schema, identifier(table)),
+        "table_name": sql.SQL(sql.Literal(f"{quoted(schema)}.{quoted(table)}").as_string(None).replace("%", "%%")),
+    }
 
 
 def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:

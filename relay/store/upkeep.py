@@ -14,7 +14,7 @@ async def sample(connections: Connections, query: bytes, cap: int) -> Backlog:
     """Count up to `cap` rows of each kind; ends within seconds however large the table is."""
     async with connections.transaction("backlog", SAMPLE, SAMPLE_TIMEOUT_S + GRACE_S) as conn:
         cursor = await conn.execute(query, {"cap": cap}, binary=True)
-        ((pending, retrying, failed, oldest_age_s, sampled_at),) = await cursor.fetchall()
+        ((pending, retrying, failed, oldest_age_s, sampled_at, deleted),) = await cursor.fetchall()
     return Backlog(
         pending=min(pending, cap),
         retrying=min(retrying, cap),
@@ -22,6 +22,7 @@ async def sample(connections: Connections, query: bytes, cap: int) -> Backlog:
         capped=max(pending, retrying, failed) > cap,
         oldest_age_s=oldest_age_s,
         sampled_at=sampled_at,
+        deleted=deleted,
     )
 
 
