@@ -1,0 +1,90 @@
+"""The backlog sample: what it counts, how old it says the oldest row is, and what it costs."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from relay.model import Failed, Refusal, Retry, Sent
+from relay.ports import StoreUnavailable
+from tests.builders import Database
+from tests.stores import a_store, claim
+
+
+def ago(**parts: float) -> datetime:
+    """That long ago."""
+    return datetime.now(UTC) - timedelta(**parts)
+
+
+async def test_an_empty_table_has_no_backlog(db: Database) -> None:
+    async with a_store(db.url) as store:
+        sample = await store.backlog()
+    assert (sample.pending, sample.retrying, sample.failed, sample.capped, sample.oldest_age_s) == (0, 0, 0, False, 0)
+    assert sample.sampled_at == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
+
+
+async def test_rows_are_counted_by_what_they_wait_for(db: Database) -> None:
+    given = await db.insert(n=10)
+    async with a_store(db.url) as store:
+        taken = await claim(store, limit=6)
+        await store.settle(
+            taken.token,
+            [
+                Sent(given[0]),
+                Sent(given[1]),
+                Retry(given[2], Refusal.REJECTED, 60.0, "x"),
+                Retry(given[3], Refusal.REJECTED, 60.0, "x"),
+                Failed(given[4], Refusal.INVALID, "x"),
+            ],
+        )
+        sample = await store.backlog()
+    assert (sample.pending, sample.retrying, sample.failed, sample.capped) == (7, 2, 1, False)
+
+
+async def test_counting_stops_at_the_cap(db: Database) -> None:
+    await db.insert(n=30)
+    async with a_store(db.url, backlog_cap=30) as store:
+        sample = await store.backlog()
+        assert (sample.pending, sample.capped) == (30, False)
+        await db.insert()
+        sample = await store.backlog()
+    assert (sample.pending, sample.capped) == (30, True)
+
+
+async def test_the_oldest_age_counts_from_when_a_row_fell_due(db: Database) -> None:
+    await db.insert(created_at=ago(days=9), available_at=ago(days=-9))
+    async with a_store(db.url) as store:
+        assert (await store.backlog()).oldest_age_s == 0
+        await db.insert(created_at=ago(days=9), available_at=ago(hours=1))
+        assert (await store.backlog()).oldest_age_s == pytest.approx(3600, abs=60)
+
+
+async def test_a_retry_in_its_wait_is_as_old_as_it_was(db: Database) -> None:
+    (row_id,) = await db.insert(created_at=ago(hours=2))
+    async with a_store(db.url) as store:
+        taken = await claim(store)
+        await store.settle(taken.token, [Retry(row_id, Refusal.REJECTED, 600.0, "x")])
+        assert (await store.backlog()).oldest_age_s == pytest.approx(7200, abs=60)
+
+
+async def test_a_row_in_another_hand_still_waits(db: Database) -> None:
+    await db.insert(available_at=ago(minutes=5))
+    async with a_store(db.url) as store:
+        await claim(store)
+        sample = await store.backlog()
+    assert sample.pending == 1
+    assert sample.oldest_age_s == pytest.approx(300, abs=30)
+
+
+async def test_rows_out_of_order_are_found_among_the_first_thousand(db: Database) -> None:
+    await db.insert(n=500)
+    await db.insert(available_at=ago(hours=3))
+    async with a_store(db.url) as store:
+        assert (await store.backlog()).oldest_age_s == pytest.approx(3 * 3600, abs=60)
+
+
+async def test_a_sample_does_not_wait_for_the_table(db: Database) -> None:
+    other = await db.connect()
+    async with a_store(db.url) as store, other.transaction():
+        await other.execute("LOCK TABLE outbox.message")
+        with pytest.raises(StoreUnavailable, match="timeout"):
+            await store.backlog()

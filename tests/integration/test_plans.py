@@ -1,0 +1,212 @@
+"""Each statement rides on the index it names, and touches no more than it must, however long the table's history.
+
+Costs are counted in rows and pages, not in seconds: those say more about the machine.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib.resources import files
+from secrets import token_hex
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from relay.store.pool import DURABLE
+from relay.store.queries import compose, compose_claim
+from services.postgres import PostgresServer
+from tests.builders import Database, eventually
+from tests.stores import NOBODY, a_store, claim
+
+HISTORY = 50_000
+BACKLOG = 1_000_000
+IDS = list(range(HISTORY - 499, HISTORY + 1))
+CLAIM = compose_claim("outbox", "message", payload_type="jsonb", encoding="UTF8")
+QUERIES = compose("outbox", "message")
+LIMITS = {"rows": 500, "bytes": 8 << 20, "message_bytes": 16 << 20, "lease_s": 60.0, "token": NOBODY}
+NOTES = {"notes": ["x"] * 500, "delays_s": [1.0] * 500}
+
+
+@pytest.fixture(scope="module")
+def history(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
+    """A table with a long history of sent rows, some failed ones and 1,000 pending ones, never analyzed."""
+    yield from filled(
+        postgres,
+        template,
+        "INSERT INTO outbox.message (routing_key, payload, status, sent_at) "
+        "SELECT 'a', '{}', CASE WHEN n % 10000 = 0 THEN 'failed' ELSE 'sent' END, now() - n * interval '1 s' "
+        f"FROM generate_series(1, {HISTORY}) AS n;"
+        "INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{}' FROM generate_series(1, 1000)",
+    )
+
+
+@pytest.fixture(scope="module")
+def backlog(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
+    """A million pending rows."""
+    yield from filled(
+        postgres,
+        template,
+        f"INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{{}}' FROM generate_series(1, {BACKLOG})",
+    )
+
+
+def filled(postgres: PostgresServer, template: str, statement: str) -> Iterator[Connection[Any]]:
+    """A connection to a database filled that way, without statistics: the worst the planner may know."""
+    name = f"relay_plans_{token_hex(4)}"
+    postgres.create_database(name, template=template)
+    with psycopg.connect(postgres.url(name), autocommit=True) as connection:
+        connection.execute("ALTER TABLE outbox.message SET (autovacuum_enabled = off)")
+        connection.execute(statement.encode())
+        yield connection
+    postgres.drop_database(name)
+
+
+def explain(connection: Connection[Any], query: bytes, **params: object) -> list[dict[str, Any]]:
+    """The nodes of the plan as it ran, in the store's own kind of transaction, which is rolled back."""
+    try:
+        connection.execute(DURABLE)
+        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + query
+        ((plan,),) = connection.execute(explained, params).fetchall()
+    finally:
+        connection.execute("ROLLBACK")
+    return list(nodes(plan[0]["Plan"]))
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan and everything below it."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def indexes(plan: list[dict[str, Any]]) -> set[str]:
+    """The indexes it walks."""
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+def scans(plan: list[dict[str, Any]]) -> set[str]:
+    """How it reads tables."""
+    return {node["Node Type"] for node in plan if node.get("Relation Name") == "message"} - {"ModifyTable"}
+
+
+def pages(plan: list[dict[str, Any]], index: str | None = None) -> int:
+    """Pages that the whole of it touched, or its walk along that index."""
+    (node,) = [each for each in plan[1:] if each.get("Index Name") == index] if index else plan[:1]
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
+
+
+def looked_at(plan: list[dict[str, Any]]) -> int:
+    """Rows read from the table, kept or not."""
+    kept = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in plan if "Index Name" in node)
+    return int(max(kept))
+
+
+@pytest.mark.parametrize("statistics", ["none", "fresh"])
+def test_a_claim_rides_on_the_pending_index(history: Connection[Any], statistics: str) -> None:
+    if statistics == "fresh":
+        history.execute("ANALYZE outbox.message")
+    plan = explain(history, CLAIM, low=0, **LIMITS)
+    assert indexes(plan) == {"message_pending", "message_pkey"}
+    assert scans(plan) == {"Index Scan"}
+    assert (looked_at(plan), plan[0]["Actual Rows"]) == (500, 500)
+
+
+def test_a_claim_costs_the_same_with_a_million_rows_waiting(history: Connection[Any], backlog: Connection[Any]) -> None:
+    small, large = (explain(each, CLAIM, low=0, **LIMITS) for each in (history, backlog))
+    assert indexes(large) == {"message_pending", "message_pkey"}
+    assert looked_at(large) == 500
+    assert pages(large) < 1.5 * pages(small)
+
+
+def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(backlog: Connection[Any]) -> None:
+    """An old snapshot keeps the index entries of sent rows alive, and a scan from 0 walks over all of them."""
+    with psycopg.connect(backlog.info.dsn, password=backlog.info.password) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT count(*) FROM outbox.message WHERE id < 10")
+        backlog.execute("UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id <= 100000")
+        from_zero = explain(backlog, CLAIM, low=0, **LIMITS)
+        from_mark = explain(backlog, CLAIM, low=100_001, **LIMITS)
+    assert pages(from_mark, "message_pending") < pages(from_zero, "message_pending") / 3
+    assert (looked_at(from_mark), from_mark[0]["Actual Rows"]) == (500, 500)
+
+
+@pytest.mark.parametrize("name", ["renew", "mark_sent", "mark_retry", "mark_failed", "release", "settled"])
+def test_marks_ride_on_the_primary_key(history: Connection[Any], name: str) -> None:
+    params: dict[str, object] = {"ids": IDS, "token": UUID(int=1), "lease_s": 60.0, **NOTES}
+    plan = explain(history, getattr(QUERIES, name), **params)
+    assert indexes(plan) <= {"message_pkey", "message_pending"}
+    assert scans(plan) == {"Index Scan"}
+    assert pages(plan) < 12 * len(IDS)
+
+
+def test_the_backlog_sample_rides_on_the_partial_indexes(history: Connection[Any]) -> None:
+    plan = explain(history, QUERIES.backlog, cap=100_000)
+    assert indexes(plan) == {"message_pending", "message_retrying", "message_failed"}
+    assert scans(plan) <= {"Index Scan", "Index Only Scan"}
+    assert looked_at(plan) <= 1001
+
+
+def test_the_backlog_sample_stops_at_the_cap(backlog: Connection[Any]) -> None:
+    plan = explain(backlog, QUERIES.backlog, cap=1000)
+    assert looked_at(plan) <= 1001
+
+
+@pytest.mark.parametrize(("name", "index"), [("count_sent", "message_sent"), ("count_failed", "message_failed")])
+def test_a_dry_run_rides_on_its_index(history: Connection[Any], name: str, index: str) -> None:
+    plan = explain(history, getattr(QUERIES, name), older_than=timedelta(days=1))
+    assert indexes(plan) == {index}
+
+
+@pytest.mark.parametrize(
+    ("function", "index"),
+    [
+        ("delete_sent", "message_sent"),
+        ("delete_failed", "message_failed"),
+        ("requeue_failed", "message_failed"),
+    ],
+)
+def test_the_functions_ride_on_their_index(history: Connection[Any], function: str, index: str) -> None:
+    """Their plan cannot be seen from outside, so their statement is taken out of them."""
+    ((definition,),) = history.execute(
+        "SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE proname = %s", (function,)
+    ).fetchall()
+    body = definition[definition.index("BEGIN ATOMIC") + 12 : definition.rindex(";")]
+    values = {"older_than": "'1 s'::interval", "max_rows": "100", "ids": "NULL::bigint[]", "reason": "NULL::text"}
+    for name, value in values.items():
+        body = body.replace(f"{function}.{name}", value)
+    plan = explain(history, body.replace("%", "%%").encode())
+    assert indexes(plan) == {index, "message_pkey"}
+    assert looked_at(plan) <= 100
+
+
+def test_a_claim_is_given_back_without_reading_the_history(history: Connection[Any]) -> None:
+    plan = explain(history, QUERIES.give_back, low=0, token=NOBODY, seen=100)
+    assert indexes(plan) <= {"message_pending", "message_pkey"}
+    assert looked_at(plan) <= 100
+
+
+def test_each_query_names_the_index_it_rides_on() -> None:
+    for path in files("relay").joinpath("queries").iterdir():
+        text = path.read_text()
+        assert re.match(r"-- [A-Z][^.]+[.:;]", text), path.name
+        assert re.search(r"rides? on", text, re.IGNORECASE), path.name
+        code = re.sub(r"--.*|'[^']*'", "", text)
+        assert ";" not in code, f"{path.name} is one statement"
+
+
+async def test_claims_and_renewals_keep_rows_in_their_page(db: Database) -> None:
+    """No indexed column changes, so that Postgres need not touch an index (a heap-only tuple)."""
+    given = await db.insert(n=500)
+    async with a_store(db.url) as store:
+        taken = await claim(store)
+        await store.renew(taken.token, given)
+
+    async def told() -> bool:  # sessions tell the statistics when they end
+        query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'message'"
+        ((updated, in_place),) = await db.fetch(query)
+        return updated == 1000 and in_place > 500
+
+    await eventually(told)
