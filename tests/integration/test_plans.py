@@ -53,6 +53,16 @@ def backlog(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]
     )
 
 
+@pytest.fixture
+def aging(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
+    """Some thousand rows to grow old in a test's own way."""
+    yield from filled(
+        postgres,
+        template,
+        "INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{}' FROM generate_series(1, 21000)",
+    )
+
+
 def filled(postgres: PostgresServer, template: str, statement: str) -> Iterator[Connection[Any]]:
     """A connection to a database filled that way, without statistics: the worst the planner may know."""
     name = f"relay_plans_{token_hex(4)}"
@@ -118,17 +128,18 @@ def test_a_claim_costs_the_same_with_a_million_rows_waiting(history: Connection[
     small, large = (explain(each, CLAIM, low=0, **LIMITS) for each in (history, backlog))
     assert indexes(large) == {"message_pending", "message_pkey"}
     assert looked_at(large) == 500
-    assert pages(large) < 1.5 * pages(small)
+    # Pages that updates touch differ with the room in them; those of the search for rows may not.
+    assert pages(large, "message_pending") < 1.5 * pages(small, "message_pending")
 
 
-def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(backlog: Connection[Any]) -> None:
+def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Connection[Any]) -> None:
     """An old snapshot keeps the index entries of sent rows alive, and a scan from 0 walks over all of them."""
-    with psycopg.connect(backlog.info.dsn, password=backlog.info.password) as old:
+    with psycopg.connect(aging.info.dsn, password=aging.info.password) as old:
         old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         old.execute("SELECT count(*) FROM outbox.message WHERE id < 10")
-        backlog.execute("UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id <= 100000")
-        from_zero = explain(backlog, CLAIM, low=0, **LIMITS)
-        from_mark = explain(backlog, CLAIM, low=100_001, **LIMITS)
+        aging.execute("UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id <= 20000")
+        from_zero = explain(aging, CLAIM, low=0, **LIMITS)
+        from_mark = explain(aging, CLAIM, low=20_001, **LIMITS)
     assert pages(from_mark, "message_pending") < pages(from_zero, "message_pending") / 3
     assert (looked_at(from_mark), from_mark[0]["Actual Rows"]) == (500, 500)
 
@@ -207,6 +218,6 @@ async def test_claims_and_renewals_keep_rows_in_their_page(db: Database) -> None
     async def told() -> bool:  # sessions tell the statistics when they end
         query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'message'"
         ((updated, in_place),) = await db.fetch(query)
-        return updated == 1000 and in_place > 500
+        return bool(updated == 1000 and in_place > 500)
 
     await eventually(told)
