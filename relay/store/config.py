@@ -27,7 +27,9 @@ class StoreConfig:
     """Where the table is, and the limits of a claim."""
 
     conninfo: Callable[[], str]
-    """Asked anew for each connection: the secret may have been changed."""
+    """Asked anew for each connection: the secret may have been changed. May raise OSError or ValueError, in words that
+    may be shown: then there is no connection now.
+    """
     schema: str = "outbox"
     table: str = "message"
     batch_bytes: int = 8 * 1024 * 1024

@@ -41,7 +41,11 @@ def complete(url: str, application_name: str) -> str:
 async def connect(url: Callable[[], str], application_name: str) -> Connection:
     """Open a connection in autocommit mode, without prepared statements, or raise StoreUnavailable."""
     try:
-        info = complete(url(), application_name)
+        text = url()
+    except (OSError, ValueError) as error:  # a secret's file that is gone or garbled now; no text of it is in the error
+        raise StoreUnavailable(Fault.OTHER, f"the database URL cannot be used: {error}") from None
+    try:
+        info = complete(text, application_name)
         # psycopg applies connect_timeout to each address, and not to the resolution of names.
         async with asyncio.timeout(2 * CONNECT_TIMEOUT_S + 5):
             return await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=None)
