@@ -59,7 +59,7 @@ def aging(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
     yield from filled(
         postgres,
         template,
-        "INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{}' FROM generate_series(1, 21000)",
+        "INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{}' FROM generate_series(1, 61000)",
     )
 
 
@@ -137,9 +137,9 @@ def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Conne
     with psycopg.connect(aging.info.dsn, password=aging.info.password) as old:
         old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         old.execute("SELECT count(*) FROM outbox.message WHERE id < 10")
-        aging.execute("UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id <= 20000")
+        aging.execute("UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id <= 60000")
+        from_mark = explain(aging, CLAIM, low=60_001, **LIMITS)
         from_zero = explain(aging, CLAIM, low=0, **LIMITS)
-        from_mark = explain(aging, CLAIM, low=20_001, **LIMITS)
     assert pages(from_mark, "message_pending") < pages(from_zero, "message_pending") / 3
     assert (looked_at(from_mark), from_mark[0]["Actual Rows"]) == (500, 500)
 
