@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pamqp import commands as spec
+from pamqp.header import ContentHeader
 
 from relay.broker import FLUSH_S, RabbitPublisher
+from relay.broker.exchanges import KNOWN_MAX
 from relay.broker.wire import encode
 from relay.model import Answer, Confirmed, Envelope, HeaderValue, Outcome, Refusal, Refused, Unknown
 from services.broker import Broker
@@ -265,6 +268,43 @@ async def test_headers_may_fill_one_frame(publisher: RabbitPublisher) -> None:
     assert tally(await publish(publisher, [envelope(1, headers=largest), envelope(2)])) == {"confirmed": 2}
     over = {"pad": "x" * (max(fits) + 1)}
     assert tally(await publish(publisher, [envelope(1, headers=over), envelope(2)])) == {"invalid": 1, "confirmed": 1}
+
+
+async def test_names_of_exchanges_are_forgotten_rather_than_hoarded(publisher: RabbitPublisher, amqp: Amqp) -> None:
+    """Rows may invent an exchange each."""
+    await amqp.queue("bound", "orders")
+    believed = publisher._exchanges._believed
+    believed.update({f"invented-{number}": (None, float("inf")) for number in range(KNOWN_MAX)})
+    assert tally(await publish(publisher, envelopes(2, exchange="orders"))) == {"confirmed": 2}
+    assert len(believed) == 1
+
+
+# -- a broker that makes no sense -------------------------------------------------------------------------------
+
+NONSENSE: dict[str, list[Any]] = {
+    "a confirm for what was not sent": [spec.Basic.Ack(10**6)],
+    "many confirms for what was not sent": [spec.Basic.Ack(10**6, multiple=True)],
+    "a confirm twice": [spec.Basic.Ack(1), spec.Basic.Ack(1)],
+    "a return that names no row": [spec.Basic.Return(312, "NO_ROUTE", "", ""), ContentHeader()],
+    "content without a return": [ContentHeader(properties=spec.Basic.Properties(headers={"x-outbox-id": 1}))],
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_what_makes_no_sense_costs_the_connection_and_no_row(publisher: RabbitPublisher, nonsense: str) -> None:
+    flight = publisher.publish(envelopes(50, body=b"x" * 2**20))
+    answers = [*await anext(flight)]
+    assert publisher._link is not None
+    (channel,) = publisher._link._channels
+    for frame in NONSENSE[nonsense]:
+        await channel.frames.put((0, frame))
+    async for some in flight:
+        answers += some
+    told = Counter(word(answer.outcome) for answer in answers)
+    assert told["unreachable"] > 0
+    assert told.total() == 50
+    assert set(told) <= {"confirmed", "unreachable"}
+    assert tally(await publish(publisher, envelopes(1))) == {"confirmed": 1}
 
 
 # -- giving up in the midst -------------------------------------------------------------------------------------
