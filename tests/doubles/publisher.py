@@ -26,7 +26,8 @@ class Fate(Enum):
 class _Flight:
     """One publish: what was written and not answered yet."""
 
-    def __init__(self, row_ids: Iterable[int]) -> None:
+    def __init__(self, row_ids: Iterable[int], doubted: set[int]) -> None:
+        self._doubted = doubted
         self.waiting = dict.fromkeys(row_ids)
         self.fresh: list[Answer] = []
         self.news = asyncio.Event()
@@ -34,6 +35,8 @@ class _Flight:
     def answer(self, row_id: int, outcome: Outcome) -> None:
         if row_id in self.waiting:
             del self.waiting[row_id]
+            if isinstance(outcome, Unknown | Unreachable):
+                self._doubted.add(row_id)
             self.fresh.append(Answer(row_id, outcome))
             self.news.set()
 
@@ -62,6 +65,8 @@ class ScriptedPublisher:
         self.published_at: list[float] = []
         self.arrived: Counter[int] = Counter()
         """How often each row's message reached a queue."""
+        self.doubted: set[int] = set()
+        """Rows that were once written and never confirmed or refused."""
         self.asked_at: list[float] = []
         """When a connection was asked for."""
         self.beside: list[tuple[int, int]] = []
@@ -126,7 +131,7 @@ class ScriptedPublisher:
         self.beside.append((len(envelopes), self.in_flight))
         self.published.append([envelope.row_id for envelope in envelopes])
         self.published_at.append(self._now())
-        flight = _Flight(envelope.row_id for envelope in envelopes)
+        flight = _Flight((envelope.row_id for envelope in envelopes), self.doubted)
         self._flights.append(flight)
         try:
             self._write(flight, self.published[-1])

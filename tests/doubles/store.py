@@ -59,6 +59,7 @@ class MemoryStore:
         """Raised by the next claim: not a failure of the world, but of the code."""
         self._faults: dict[str, deque[bool]] = defaultdict(deque)
         self._tokens = 0
+        self._unheard: UUID | None = None
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the operation before it does anything."""
 
@@ -116,11 +117,15 @@ class MemoryStore:
         lost = await self._op("claim")
         if self.bug is not None:
             raise self.bug
+        for stored in self.rows.values():  # of a claim whose reply was lost
+            if self._unheard is not None and self._ours(stored, self._unheard):
+                stored.claims, stored.claimed_until = stored.claims - 1, None
         due = sorted(i for i, s in self.rows.items() if i >= low and self._due(s))[:limit]
         fit = self._cut(due)
         self._tokens += 1
         token = UUID(int=self._tokens)
         rows = tuple(self._take(self.rows[row_id], token) for row_id in fit)
+        self._unheard = token if lost else None
         self.claims.append((limit, low, fit))
         self._reply(lost)
         return Claim(token, rows, taken_at, more=len(due) == limit or len(fit) < len(due))
