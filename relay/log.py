@@ -4,6 +4,7 @@ Our own events come from `relay.observe`. A library's record becomes the event `
 `message`. Passwords are masked in every text; libraries that log payloads or frames at lower levels are held back.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -53,7 +54,7 @@ def configure(*, level: str = "info", form: str = "json", stream: TextIO | None 
     stream = sys.stdout if stream is None else stream
     least = logging.getLevelNamesMapping()[level.upper()]
     ours: list[Processor] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    handler = logging.StreamHandler(stream)
+    handler = _Lines(stream)
     handler.addFilter(_pinned)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -83,6 +84,22 @@ def configure(*, level: str = "info", form: str = "json", stream: TextIO | None 
     logging.basicConfig(level=least, handlers=[handler], force=True)
     for name, pin in PINNED.items():
         logging.getLogger(name).setLevel(max(pin, least))
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes the lines. Where they cannot be written, rows are relayed all the same."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the library's name
+        """Say once that the reader is gone or the disk is full; the library would write a traceback for every line."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"the log cannot be written: {error.strerror}; the relay goes on without it\n")
 
 
 def _renderer(form: str, stream: TextIO) -> list[Processor]:

@@ -2,7 +2,8 @@
 
 from relay.app.check import Finding, Verdict, check
 from relay.app.daemon import run
-from relay.app.status import Status, status
+from relay.app.mend import back_by_itself
+from relay.app.status import Server, Status, status
 from relay.app.table import cleanup, requeue
 
-__all__ = ["Finding", "Status", "Verdict", "check", "cleanup", "requeue", "run", "status"]
+__all__ = ["Finding", "Server", "Status", "Verdict", "back_by_itself", "check", "cleanup", "requeue", "run", "status"]

@@ -5,10 +5,11 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from relay.app.mend import back_by_itself, broker_fix, database_fix
 from relay.app.wire import publisher_of, store_of
 from relay.model import Refused, Unreachable
 from relay.ports import StoreUnavailable
-from relay.settings import Settings
+from relay.settings import Settings, effective
 
 CLOSE_S = 2.0
 
@@ -27,9 +28,13 @@ class Finding:
     """One thing looked at."""
 
     subject: str
+    """configuration · database · schema · broker · exchange."""
     verdict: Verdict
     text: str
     fix: str = ""
+    """What mends it: SQL, a command, or where to look."""
+    code: str = ""
+    """What is wrong in one word: a fault of a server, or a code of the schema such as `column.missing`."""
 
     def as_dict(self) -> dict[str, str]:
         """Return it for JSON."""
@@ -38,55 +43,59 @@ class Finding:
 
 async def check(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at the configuration, the database and its schema, the broker and the exchange."""
-    yield Finding("configuration", Verdict.OK, f"table {settings.schema_}.{settings.table}")
-    async with aclosing(_database(settings)) as findings:
-        async for finding in findings:
-            yield finding
-    async with aclosing(_broker(settings)) as findings:
-        async for finding in findings:
-            yield finding
+    yield Finding("configuration", Verdict.OK, "every setting can be used")
+    for look in (_database, _broker):
+        async with aclosing(look(settings)) as findings:
+            async for finding in findings:
+                yield finding
 
 
 async def _database(settings: Settings) -> AsyncGenerator[Finding, None]:
+    where = effective(settings)["RELAY_DATABASE_URL"]
     store = store_of(settings)
     await store.open()
     try:
-        latency_s = await store.ping()
-        yield Finding("database", Verdict.OK, f"reachable in {latency_s * 1000:.1f} ms")
+        facts = await store.facts()
+        version = f"{facts.version // 10_000}.{facts.version % 10_000}"
+        latency_ms = await store.ping() * 1000
+        yield Finding("database", Verdict.OK, f"{where} answers in {latency_ms:.1f} ms: Postgres {version}")
         problems = await store.problems()
         for problem in problems:
             verdict = Verdict.PROBLEM if problem.blocking else Verdict.WARNING
-            yield Finding(f"schema {problem.code}", verdict, problem.text, problem.fix)
+            yield Finding("schema", verdict, problem.text, problem.fix, problem.code)
         if not problems:
-            yield Finding("schema", Verdict.OK, "table, columns, index and grants are right")
+            text = f"table {settings.schema_}.{settings.table}: columns, indexes and grants are right"
+            yield Finding("schema", Verdict.OK, text)
     except StoreUnavailable as error:
-        fix = "check the host, port, user and password in RELAY_DATABASE_URL, and that the server runs"
-        yield Finding("database", Verdict.UNREACHABLE, str(error), fix)
+        verdict = Verdict.UNREACHABLE if back_by_itself(error.fault, error.detail) else Verdict.PROBLEM
+        fix = database_fix(error.fault)
+        yield Finding("database", verdict, f"{where}: {error.detail}", fix, error.fault.value)
     finally:
         await store.close()
 
 
 async def _broker(settings: Settings) -> AsyncGenerator[Finding, None]:
+    shown = effective(settings)
+    where, name = shown["RELAY_AMQP_URL"], shown["RELAY_EXCHANGE"]
     publisher = publisher_of(settings)
-    name = settings.exchange or "amq.default"
     try:
         lost = await publisher.ready()
         if lost is not None:
-            yield _unreachable(lost)
+            yield _lost(lost, where)
             return
-        yield Finding("broker", Verdict.OK, "reachable, a channel with confirms opens")
+        yield Finding("broker", Verdict.OK, f"{where} answers: a channel with confirms opens")
         match await publisher.check_exchange(settings.exchange):
-            case Refused(detail=detail):
+            case Refused(reason=reason, detail=detail):
                 fix = f"declare the exchange {name}, or set RELAY_EXCHANGE to one that exists"
-                yield Finding("exchange", Verdict.PROBLEM, detail, fix)
+                yield Finding("exchange", Verdict.PROBLEM, detail, fix, reason.value)
             case Unreachable() as lost:
-                yield _unreachable(lost)
+                yield _lost(lost, where)
             case None:
                 yield Finding("exchange", Verdict.OK, f"{name} exists")
     finally:
         await publisher.close(CLOSE_S)
 
 
-def _unreachable(lost: Unreachable) -> Finding:
-    fix = "check the host, port, user, password and virtual host in RELAY_AMQP_URL, and that the broker runs"
-    return Finding("broker", Verdict.UNREACHABLE, f"{lost.fault}: {lost.detail}", fix)
+def _lost(lost: Unreachable, where: str) -> Finding:
+    verdict = Verdict.UNREACHABLE if back_by_itself(lost.fault, lost.detail) else Verdict.PROBLEM
+    return Finding("broker", verdict, f"{where}: {lost.detail}", broker_fix(lost.fault, lost.detail), lost.fault.value)

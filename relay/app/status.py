@@ -1,69 +1,78 @@
-"""`relay status`: the table's backlog, both servers as seen from here, and the relay on this host."""
+"""`relay status`: the table's backlog, and both servers as seen from here."""
 
 import asyncio
-import json
-import urllib.request
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from relay.app.wire import publisher_of, store_of
-from relay.model import Backlog
+from relay.model import Backlog, Fault
+from relay.observe import telling
 from relay.ports import StoreUnavailable
 from relay.settings import Settings
 
-LOCAL_TIMEOUT_S = 2.0
+CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, asked once."""
+
+    reachable: bool
+    latency_seconds: float | None = None
+    reason: Fault | None = None
+    """Why it cannot be reached, or why the table cannot be read."""
+    detail: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        latency_s = self.latency_seconds
+        return asdict(self) | {"latency_seconds": None if latency_s is None else round(latency_s, 6)}
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What was seen."""
+    """What was seen; `backlog` is None when it could not be counted."""
 
+    database: Server
+    broker: Server
     backlog: Backlog | None
-    database: str
-    broker: str
-    relay: str
-    reachable: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
+        """Return it for JSON; every key is always there, and the backlog is spelled as on the relay's own page."""
+        backlog = None if self.backlog is None else telling.backlog(self.backlog)
+        return {"database": self.database.as_dict(), "broker": self.broker.as_dict(), "backlog": backlog}
 
 
 async def status(settings: Settings) -> Status:
-    """Look at the table and ask both servers once; never raises for a server's sake."""
-    (backlog, database), broker, relay = await asyncio.gather(
-        _database(settings), _broker(settings), asyncio.to_thread(_local, settings.http_port)
-    )
-    return Status(backlog, database, broker or "reachable", relay, reachable=backlog is not None and broker is None)
+    """Count the backlog and ask both servers once; never raises for a server's sake."""
+    (database, backlog), broker = await asyncio.gather(_database(settings), _broker(settings))
+    return Status(database, broker, backlog)
 
 
-async def _database(settings: Settings) -> tuple[Backlog | None, str]:
+async def _database(settings: Settings) -> tuple[Server, Backlog | None]:
     store = store_of(settings)
     await store.open()
+    latency_s: float | None = None
     try:
+        await store.facts()  # on a connection of its own, which tells at once why there is none
         latency_s = await store.ping()
-        return await store.backlog(), f"reachable in {latency_s * 1000:.1f} ms"
+        backlog = await store.backlog()
     except StoreUnavailable as error:
-        return None, str(error)
+        return Server(latency_s is not None, latency_s, error.fault, error.detail), None
     finally:
         await store.close()
+    return Server(reachable=True, latency_seconds=latency_s), backlog
 
 
-async def _broker(settings: Settings) -> str | None:
+async def _broker(settings: Settings) -> Server:
     publisher = publisher_of(settings)
     try:
+        began = time.monotonic()
         lost = await publisher.ready()
-        return None if lost is None else f"{lost.fault}: {lost.detail}"
+        if lost is not None:
+            return Server(reachable=False, reason=lost.fault, detail=lost.detail)
+        latency_s = publisher.latency_s
+        return Server(reachable=True, latency_seconds=time.monotonic() - began if latency_s is None else latency_s)
     finally:
-        await publisher.close(LOCAL_TIMEOUT_S)
-
-
-def _local(port: int) -> str:
-    """Ask the relay on this host, if there is one, for the state it is in."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=LOCAL_TIMEOUT_S) as answer:
-            told = json.load(answer)
-    except (OSError, ValueError):
-        return f"none answers on port {port} of this host"
-    sides = ", ".join(f"{side} {told[side]['state']}" for side in ("broker", "database"))
-    return f"{told['name']} {told['version']}, up {told['uptime_seconds']:.0f} s: {sides}"
+        await publisher.close(CLOSE_S)

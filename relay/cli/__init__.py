@@ -11,9 +11,10 @@ import rich_click as click
 
 from relay import __version__
 from relay.cli.daemon import healthcheck, run
-from relay.cli.exits import exit_for
+from relay.cli.exits import DONE, FAILURE, exit_for
 from relay.cli.look import check, config, status
 from relay.cli.operate import cleanup, migrate, retry
+from relay.cli.says import flush, prepare
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -24,7 +25,7 @@ def cli() -> None:
     """Carry committed outbox rows from Postgres to RabbitMQ, each one at least once.
 
     Everything is set by environment variables, RELAY_DATABASE_URL, RELAY_AMQP_URL and RELAY_EXCHANGE first; `relay
-    config` shows them all.
+    config --reference` lists them all.
     """
 
 
@@ -40,17 +41,25 @@ for command in (run, check, config, status, migrate, cleanup, retry, healthcheck
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code; an operator's mistake never ends in a traceback."""
+    prepare()
+    code = _code_of(args)
+    flush()
+    sys.exit(code)
+
+
+def _code_of(args: Sequence[str] | None) -> int:
     try:
-        code = cli.main(args=args, prog_name="relay", standalone_mode=False)
+        return cli.main(args=args, prog_name="relay", standalone_mode=False) or DONE
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(1)
+        click.echo("\nAborted.", err=True)
+        return FAILURE
     except Exception as error:
         known = exit_for(error)
         if known is None:
             raise
-        click.echo(known.text, err=True)
-        sys.exit(known.code)
-    sys.exit(code or 0)
+        if known.text:
+            click.echo(known.text, err=True)
+        return known.code

@@ -16,19 +16,23 @@ class Exit:
 
 def exit_for(error: Exception) -> Exit | None:
     """Return how to leave on an error that has a cause outside the program; None for a bug, which may show itself."""
+    from relay.app import back_by_itself
     from relay.migrate import MigrationError
-    from relay.model import Fault
     from relay.ports import StoreUnavailable
     from relay.settings import SettingsError
 
-    if isinstance(error, SettingsError):
-        lines = "\n".join(f"  {problem}" for problem in error.problems)
-        return Exit(f"The configuration cannot be used:\n{lines}\n`relay config` lists every setting.", USAGE)
-    if isinstance(error, StoreUnavailable):
-        wrong = error.fault in {Fault.SCHEMA, Fault.PERMISSION}
-        return Exit(f"database: {error}", FAILURE if wrong else UNREACHABLE)
-    if isinstance(error, MigrationError):
-        return Exit(str(error), FAILURE)
-    if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
-        return Exit("", FAILURE)
-    return None
+    match error:
+        case SettingsError(problems=problems):
+            lines = "\n".join(f"  {problem}" for problem in problems)
+            text = f"The configuration cannot be used:\n{lines}\n`relay config --reference` lists every setting."
+            return Exit(text, USAGE)
+        case StoreUnavailable(fault=fault, detail=detail):
+            return Exit(f"database: {error}", UNREACHABLE if back_by_itself(fault, detail) else FAILURE)
+        case MigrationError():
+            return Exit(str(error), FAILURE)
+        case OSError(errno=errno.EPIPE):
+            return Exit("", FAILURE)
+        case OSError():
+            return Exit(str(error), FAILURE)
+        case _:
+            return None

@@ -1,13 +1,14 @@
 """`relay migrate`, `relay cleanup` and `relay retry`: what a person does to the table."""
 
-import asyncio
 import json
 import re
+import sys
 from datetime import timedelta
 
 import rich_click as click
 
 from relay.cli.exits import DONE
+from relay.cli.says import as_json, rows
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -25,9 +26,6 @@ class Duration(click.ParamType[timedelta]):
         if match is None:
             self.fail(f"{value!r} is not a duration; write a number and a unit: 90s, 15m, 12h, 30d, 2w", param, ctx)
         return timedelta(seconds=int(match[1]) * UNITS[match[2]])
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
 @click.group()
@@ -57,11 +55,26 @@ def down(*, steps: int, yes: bool) -> int:
     from relay import settings
 
     known = settings.load()
+    where, url = f"{known.schema_}.{known.table}", known.database_url()
     if not yes:
-        click.confirm(f"Take back {steps} migration(s) of {known.schema_}.{known.table}?", abort=True, err=True)
-    for step in runner.down(known.database_url(), schema=known.schema_, table=known.table, steps=steps):
+        states = runner.status(url, schema=known.schema_, table=known.table)
+        names = [f"{state.version:04}_{state.name}" for state in reversed(states) if state.state != "pending"][:steps]
+        if names:
+            _confirm(names, where)
+    taken = runner.down(url, schema=known.schema_, table=known.table, steps=steps)
+    for step in taken:
         click.echo(f"took back {step}")
+    if not taken:
+        click.echo(f"nothing of {where} is applied", err=True)
     return DONE
+
+
+def _confirm(names: list[str], where: str) -> None:
+    """Ask a person; without one to ask, refuse."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this takes back {', '.join(names)} of {where}; there is nobody to ask, so pass --yes")
+    loss = f" This drops {where} with every row in it." if any(name.startswith("0001_") for name in names) else ""
+    click.confirm(f"Take back {', '.join(names)} of {where}?{loss}", abort=True, err=True)
 
 
 @migrate.command("status")
@@ -101,15 +114,17 @@ def migrate_sql(*, schema: str, table: str, backwards: bool) -> int:
 @as_json
 def cleanup(*, older_than: timedelta, failed: bool, batch: int, dry_run: bool, as_json: bool) -> int:
     """Delete old sent rows, a batch a transaction; pending rows are never touched."""
+    import asyncio
+
     from relay import app, settings
 
     work = app.cleanup(settings.load(), older_than=older_than, failed=failed, batch=batch, dry_run=dry_run)
-    rows = asyncio.run(work)
+    count = asyncio.run(work)
     state = "failed" if failed else "sent"
     if as_json:
-        click.echo(json.dumps({"rows": rows, "state": state, "dry_run": dry_run}))
+        click.echo(json.dumps({"rows": count, "state": state, "dry_run": dry_run}))
     else:
-        click.echo(f"{'would delete' if dry_run else 'deleted'} {rows} {state} rows")
+        click.echo(f"{'would delete' if dry_run else 'deleted'} {rows(count, state)}")
     return DONE
 
 
@@ -120,11 +135,13 @@ def cleanup(*, older_than: timedelta, failed: bool, batch: int, dry_run: bool, a
 @as_json
 def retry(*, limit: int | None, batch: int, dry_run: bool, as_json: bool) -> int:
     """Make failed rows pending again, with their counters at zero."""
+    import asyncio
+
     from relay import app, settings
 
-    rows = asyncio.run(app.requeue(settings.load(), limit=limit, batch=batch, dry_run=dry_run))
+    count = asyncio.run(app.requeue(settings.load(), limit=limit, batch=batch, dry_run=dry_run))
     if as_json:
-        click.echo(json.dumps({"rows": rows, "dry_run": dry_run}))
+        click.echo(json.dumps({"rows": count, "dry_run": dry_run}))
     else:
-        click.echo(f"{'would requeue' if dry_run else 'requeued'} {rows} failed rows")
+        click.echo(f"{'would requeue' if dry_run else 'requeued'} {rows(count, 'failed')}")
     return DONE
