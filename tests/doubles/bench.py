@@ -56,9 +56,9 @@ class Bench:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def until(self, condition: Callable[[], object], within_s: float = 300.0) -> None:
+    async def until(self, condition: Callable[[], object], within_s: float = 300.0, step_s: float = 0.01) -> None:
         """Let virtual time pass until the condition holds."""
         deadline = self.now() + within_s
         while not condition():
             assert self.now() < deadline, "it never came true"
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(step_s)

@@ -81,6 +81,12 @@ class MemoryStore:
         """Let the next call of `op` fail; `after` it took effect, as when only the reply was lost."""
         self._faults[op].append(after)
 
+    def heal(self) -> None:
+        """Be well from now on: up, quick, and without a failure to come."""
+        self.down = None
+        self.delay_s.clear()
+        self._faults.clear()
+
     def overtake(self, row_id: int) -> None:
         """Let another relay take the row, as after the end of its lease."""
         stored = self.rows[row_id]
