@@ -84,4 +84,6 @@ RETURNING
     - extract(epoch FROM CASE WHEN m.failures = 0 THEN m.available_at ELSE m.created_at END),
     1e9
   ))::float8,
-  (SELECT count(*) FROM candidate)
+  (SELECT count(*) FROM candidate),
+  -- Somebody may change the type of the column while the relay runs.
+  pg_typeof(m.payload)::oid = {payload_type_id}

@@ -13,6 +13,7 @@ SELECT json_build_object(
     SELECT coalesce(json_agg(json_build_object(
       'name', a.attname,
       'type', format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL),
+      'type_id', a.atttypid::bigint,
       'not_null', a.attnotnull,
       'may_select', has_column_privilege(c.oid, a.attnum, 'SELECT'),
       'may_update', has_column_privilege(c.oid, a.attnum, 'UPDATE')

@@ -12,6 +12,8 @@ class Column:
     name: str
     type: str
     """As format_type spells it, without a modifier; of a domain the type below it."""
+    type_id: int
+    """The type's oid; of a domain its own."""
     not_null: bool
     may_select: bool
     may_update: bool

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any
 from uuid import UUID, uuid4
 
 from relay.model import Backlog, Claim, Fault, Mark, Sent
@@ -18,7 +19,7 @@ from relay.store.marks import ids_of, write_fenced
 from relay.store.pool import DURABLE, LAZY, Connections
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
-from relay.store.rows import LooseText, offered, row_of
+from relay.store.rows import LooseText, as_composed, offered, row_of
 
 TIMEOUT_CUT = 8
 """A claim that ran into its timeout is tried with that many times fewer rows."""
@@ -67,10 +68,14 @@ class PostgresStore:
         trouble = unavailable_for(find_problems(facts, self._config.schema, self._config.table))
         if trouble is not None:
             raise trouble
-        (payload_type,) = (column.type for column in facts.columns if column.name == "payload")
+        (payload,) = (column for column in facts.columns if column.name == "payload")
         self._loose_text = facts.encoding == SQL_ASCII
         self._claim = compose_claim(
-            self._config.schema, self._config.table, payload_type=payload_type, encoding=facts.encoding
+            self._config.schema,
+            self._config.table,
+            payload_type=payload.type,
+            payload_type_id=payload.type_id,
+            encoding=facts.encoding,
         )
         return self._claim
 
@@ -120,12 +125,7 @@ class PostgresStore:
             "token": token,
         }
         try:
-            async with self._transaction("claim", DURABLE) as conn:
-                cursor = conn.cursor(binary=True)
-                if self._loose_text:
-                    await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
-                    cursor.adapters.register_loader("text", LooseText)
-                records = await (await cursor.execute(query, params)).fetchall()
+            records = await self._take(query, params)
         except (StoreUnavailable, asyncio.CancelledError) as error:
             self._unanswered.append({"token": token, "low": low, "seen": asked + SKIPPED_MAX})
             if isinstance(error, StoreUnavailable) and error.fault is Fault.TIMEOUT:
@@ -136,6 +136,17 @@ class PostgresStore:
         candidates = offered(records[0]) if records else 0
         self._adapt(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
+
+    async def _take(self, query: bytes, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        async with self._transaction("claim", DURABLE) as conn:
+            cursor = conn.cursor(binary=True)
+            if self._loose_text:
+                await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
+                cursor.adapters.register_loader("text", LooseText)
+            records = await (await cursor.execute(query, params)).fetchall()
+            if not as_composed(records):  # it would be spelled otherwise, so nothing is taken
+                raise StoreUnavailable(Fault.SCHEMA, "the type of the payload column was changed")
+            return records
 
     async def _give_back(self, claim: Mapping[str, object]) -> None:
         """Undo a claim whose commit was perhaps never answered: nobody has its rows in hand, and none was published."""

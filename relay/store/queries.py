@@ -49,12 +49,13 @@ def compose(schema: str, table: str) -> Queries:
     return Queries(**{field.name: _composed(field.name, names) for field in fields(Queries)})
 
 
-def compose_claim(schema: str, table: str, *, payload_type: str, encoding: str) -> bytes:
-    """Compose the claim. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES."""
+def compose_claim(schema: str, table: str, *, payload_type: str, payload_type_id: int, encoding: str) -> bytes:
+    """Compose the claim. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES or what a domain is over."""
     names = _names(schema, table) | {
         "body": _body("m.payload", payload_type, encoding),
         "size": _size(payload_type, encoding),
         "weight": sql.SQL(_WEIGHTS[payload_type]),
+        "payload_type_id": sql.Literal(payload_type_id),
     }
     return _composed("claim", names)
 

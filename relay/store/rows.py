@@ -10,7 +10,7 @@ from psycopg.pq import Format
 from relay.model import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CREATED_AT, _OFFERED = 12, 15
+_CREATED_AT, _OFFERED, _AS_COMPOSED = 12, 15, 16
 
 
 def row_of(record: Sequence[Any]) -> Row:
@@ -23,6 +23,11 @@ def row_of(record: Sequence[Any]) -> Row:
 def offered(record: Sequence[Any]) -> int:
     """Return how many rows were due within the row limit, before the byte limit cut."""
     return int(record[_OFFERED])
+
+
+def as_composed(records: Sequence[Sequence[Any]]) -> bool:
+    """Return whether the payload still has the type for which the claim was composed."""
+    return all(record[_AS_COMPOSED] for record in records)
 
 
 class LooseText(Loader):

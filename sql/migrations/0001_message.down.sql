@@ -2,4 +2,5 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
+-- squawk-ignore ban-drop-table
 DROP TABLE "outbox"."message";

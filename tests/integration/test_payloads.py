@@ -132,7 +132,7 @@ def connection(postgres: PostgresServer, template: str) -> Iterator[Connection[A
 @settings(max_examples=200, deadline=None)
 @given(document=DOCUMENTS)
 def test_any_json_document_means_the_same_after_the_claim(connection: Connection[Any], document: object) -> None:
-    query = compose_claim("outbox", "message", payload_type="jsonb", encoding="UTF8")
+    query = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
     params = {"low": 0, "rows": 1, "bytes": 1, "message_bytes": 10**9, "lease_s": 1.0, "token": NOBODY}
     insert = "INSERT INTO outbox.message (routing_key, payload) VALUES ('a', %s::jsonb)"
     with connection.transaction(force_rollback=True):

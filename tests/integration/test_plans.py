@@ -24,7 +24,7 @@ from tests.stores import NOBODY, a_store, claim
 HISTORY = 50_000
 BACKLOG = 1_000_000
 IDS = list(range(HISTORY - 499, HISTORY + 1))
-CLAIM = compose_claim("outbox", "message", payload_type="jsonb", encoding="UTF8")
+CLAIM = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
 QUERIES = compose("outbox", "message")
 LIMITS = {"rows": 500, "bytes": 8 << 20, "message_bytes": 16 << 20, "lease_s": 60.0, "token": NOBODY}
 NOTES = {"notes": ["x"] * 500, "delays_s": [1.0] * 500}

@@ -112,11 +112,33 @@ async def test_the_table_is_looked_at_once_and_again_after_a_failure(db: Databas
     assert [op for op in looked if op != "settle"] == ["ready", "claim", "ready", "ready"]
 
 
-async def test_a_payload_whose_type_changed_is_noticed_after_the_next_failure(db: Database) -> None:
-    """The claim written for jsonb still hands over text, if a little less cheaply."""
-    await db.insert(payload={"a": 1})
+@pytest.mark.parametrize(
+    ("before", "after", "using"),
+    [
+        ("jsonb", "bytea", "convert_to(payload::text, 'UTF8')"),
+        ("text", "bytea", "convert_to(payload, 'UTF8')"),
+        ("bytea", "text", "convert_from(payload, 'UTF8')"),
+        ("jsonb", "json", "payload::json"),
+    ],
+)
+async def test_a_payload_whose_type_is_changed_under_a_running_relay_is_never_spelled_otherwise(
+    db: Database, before: LiteralString, after: LiteralString, using: LiteralString
+) -> None:
+    first = "convert_to(payload::text, 'UTF8')" if before == "bytea" else f"payload::{before}"
+    await alter(db, before, first)
+    await db.insert(payload=lambda _: '{"a": 1}')
     async with a_store(db.url) as store:
         await store.ready()
-        await db.fetch("ALTER TABLE {table} ALTER COLUMN payload TYPE text")
+        await alter(db, after, using)
+        with pytest.raises(StoreUnavailable, match="type of the payload column") as caught:
+            await claim(store)
+        assert caught.value.fault is Fault.SCHEMA
+        await store.ready()
         (row,) = (await claim(store)).rows
-    assert row.payload == b'{"a": 1}'
+    assert (row.payload, row.claims) == (b'{"a": 1}', 1)
+
+
+async def alter(db: Database, payload_type: str, using: str) -> None:
+    """Change the type of the payload."""
+    change = "ALTER TABLE {} ALTER COLUMN payload TYPE " + payload_type + " USING " + using
+    await db.fetch(sql.SQL(change).format(db.table))

@@ -47,7 +47,7 @@ GOOD = Facts(
     kind="r",
     row_security=False,
     columns=tuple(
-        Column(name, kind, name not in NULLABLE, may_select=True, may_update=True) for name, kind in TYPES.items()
+        Column(name, kind, 25, name not in NULLABLE, may_select=True, may_update=True) for name, kind in TYPES.items()
     ),
     indexes=(
         PENDING,
