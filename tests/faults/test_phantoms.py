@@ -1,0 +1,41 @@
+"""What a crash of Postgres erases must not have been handed to anybody."""
+
+import asyncio
+from collections.abc import Callable
+
+from services.find import OwnPostgres
+from tests.builders import Database
+from tests.stores import a_store, claim, ids
+
+OwnDatabaseMaker = Callable[..., tuple[OwnPostgres, Database]]
+SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
+"""What is committed asynchronously stays off the disk for seconds."""
+
+
+async def commit_without_waiting(db: Database, routing_key: str) -> None:
+    """Commit a row as a producer with synchronous_commit = off does."""
+    producer = await db.connect()
+    async with producer.transaction():
+        await producer.execute("SET LOCAL synchronous_commit = off")
+        insert = "INSERT INTO outbox.message (routing_key, payload) VALUES (%s, '{}')"
+        await producer.execute(insert, (routing_key,))
+
+
+async def test_a_claimed_row_survives_a_crash_although_its_producer_did_not_wait_for_the_disk(
+    own_database: OwnDatabaseMaker,
+) -> None:
+    server, db = await asyncio.to_thread(lambda: own_database(durable=True, settings=SLOW_WAL))
+    try:
+        async with a_store(db.url) as store:
+            await store.ready()
+            await commit_without_waiting(db, "claimed")
+            taken = await claim(store)
+            assert len(taken.rows) == 1
+            await commit_without_waiting(db, "not claimed")
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            found = await db.fetch("SELECT id, routing_key, claims FROM {table}")
+        # That the other one is gone shows that the crash was one.
+        assert found == [(ids(taken)[0], "claimed", 1)]
+    finally:
+        await db.close()
