@@ -152,6 +152,7 @@ class Link:
         if channel.end is not None:
             return
         if not channel.in_flight:
+            channel.take()  # answers that nobody waited for must not meet the next batch
             self._free.append(channel)
             return
         channel.finish(CLOSED)

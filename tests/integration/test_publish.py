@@ -330,6 +330,20 @@ async def test_a_publish_closed_early_leaves_the_publisher_of_use(publisher: Rab
     assert tally(await publish(publisher, envelopes(10))) == {"confirmed": 10}
 
 
+async def test_answers_nobody_waited_for_do_not_meet_the_next_batch(publisher: RabbitPublisher) -> None:
+    flight = publisher.publish(envelopes(200))
+    await anext(flight)
+    assert publisher._link is not None
+    (channel,) = publisher._link._channels
+    await eventually(lambda: channel.in_flight == 0)
+    await flight.aclose()
+    assert publisher._link._free == [channel]
+    assert tally(await publish(publisher, [envelope(1, "nowhere"), envelope(1000)])) == {
+        "unroutable": 1,
+        "confirmed": 1,
+    }
+
+
 async def test_what_is_in_flight_when_the_publisher_closes_is_answered(amqp: Amqp) -> None:
     await amqp.queue("all")
     async with publishing(amqp.url) as publisher:
