@@ -29,7 +29,7 @@ def main() -> int:
     try:
         stage = Stage()
         try:
-            return asyncio.run(measure(stage, given))
+            return measure(stage, given)
         finally:
             stage.close()
     except (Broken, NothingFound, ServerFailed) as error:
@@ -58,7 +58,7 @@ def positive(text: str) -> int:
     return number
 
 
-async def measure(stage: Stage, given: argparse.Namespace) -> int:
+def measure(stage: Stage, given: argparse.Namespace) -> int:
     """Run everything, telling it as it comes."""
     stage.migrate()
     stage.fill(min(given.rows, WARM_UP_ROWS))
@@ -67,13 +67,13 @@ async def measure(stage: Stage, given: argparse.Namespace) -> int:
     say(report.told(known) + "\n\n" + report.heading())
     turns = order(given.runs, given.only)
     for who in dict.fromkeys(turns):
-        await stage.run(who, min(given.rows, WARM_UP_ROWS))
+        stage.run(who, min(given.rows, WARM_UP_ROWS))
     runs: list[Run] = []
     for who in turns:
-        runs.append(await stage.run(who, given.rows))
+        runs.append(stage.run(who, given.rows))
         say(report.row(runs[-1], sum(run.who == who for run in runs)))
     say("\n" + report.summary(runs))
-    ceilings = await _ceilings(stage, given.rows, round(body_bytes)) if given.ceilings else {}
+    ceilings = _ceilings(stage, given.rows, round(body_bytes)) if given.ceilings else {}
     if found := bars(runs):
         say("\n" + report.verdict(runs))
     if given.json is not None:
@@ -82,10 +82,10 @@ async def measure(stage: Stage, given: argparse.Namespace) -> int:
     return DONE if all(bar.met for bar in found) else NOT_MET
 
 
-async def _ceilings(stage: Stage, rows: int, body_bytes: int) -> dict[str, float]:
+def _ceilings(stage: Stage, rows: int, body_bytes: int) -> dict[str, float]:
     alone = {
-        "the broker alone, fed encoded frames, msg/s": await broker_rate(stage, rows, body_bytes),
-        "Postgres alone, claims and marks, rows/s": await database_rate(stage, rows),
+        "the broker alone, fed encoded frames, msg/s": asyncio.run(broker_rate(stage, rows, body_bytes)),
+        "Postgres alone, claims and marks, rows/s": asyncio.run(database_rate(stage, rows)),
     }
     say("\n" + "\n".join(f"{name}: {rate:,.0f}" for name, rate in alone.items()))
     return alone

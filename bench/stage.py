@@ -1,5 +1,6 @@
 """The stage of a run: two private, durable servers, a table full of rows, an empty queue, and the look afterwards."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -61,7 +62,7 @@ SELECT
 
 
 class Stage:
-    """The servers, until `close`. Methods but the queue's block."""
+    """The servers, until `close`."""
 
     def __init__(self) -> None:
         """Start both. Raises what `services` raises."""
@@ -111,17 +112,17 @@ class Stage:
             naive.EXCHANGE_VARIABLE: EXCHANGE,
         }
 
-    async def run(self, who: Who, rows: int) -> Run:
+    def run(self, who: Who, rows: int) -> Run:
         """Fill the table, empty the queue, drain, and look. Raises Broken when a row is missing or too many."""
         self.fill(rows)
-        await self.empty_queue()
+        asyncio.run(self.empty_queue())
         before = self._counted()
         if who == "relay":
             metered = meter((str(RELAY), "run", "--drain"), self.environment())
         else:
             metered = meter((sys.executable, "-m", "bench.naive"), self.naive_environment())
         after = self._counted()
-        why = refusal(await self.look(), rows)
+        why = refusal(asyncio.run(self.look()), rows)
         if why is not None:
             raise Broken(f"The figures of this run of {who} count for nothing: {why}.")
         return _run(who, rows, metered, (after[0] - before[0], after[1] - before[1]))
