@@ -122,9 +122,7 @@ class Engine:
             return None
         probing, quiet, low = self.servers.probing_broker, not self._carrying, self._low()
         limit = min(self.servers.claim_limit(self._policy.batch_size), 1 if self._suspicious else sys.maxsize)
-        if (
-            not limit or self._stopping.is_set()
-        ):  # while the servers were asked, another lane met an outage, or a stop came
+        if not limit or self._stopping.is_set():  # an outage another lane met, or a stop, while the servers were asked
             return None
         try:
             claim = await self._store.claim(limit=limit, low=low)

@@ -78,6 +78,8 @@ class ScriptedPublisher:
         self.unknown_alone = False
         """It calls a closed channel unknown, even with one message in flight."""
         self._flights: list[_Flight] = []
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called before a connection is found to be there, or not."""
         self.on_publish: Callable[[Sequence[Envelope]], None] = lambda _: None
         """Called before anything is written."""
 
@@ -119,6 +121,7 @@ class ScriptedPublisher:
         """Open a connection, if there is one to be had."""
         self.asked_at.append(self._now())
         await asyncio.sleep(0)
+        self.on_ready()
         return None if self.down is None else Unreachable(self.down, f"no connection: {self.down}", written=False)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> AsyncGenerator[Sequence[Answer], None]:

@@ -55,6 +55,8 @@ class MemoryStore:
         """Why nothing is answered; None when all is well."""
         self.delay_s: dict[str, float] = {}
         """How long an operation takes."""
+        self.reply_s = 0.0
+        """How long the answer to a claim is on its way, after it was committed."""
         self.bug: Exception | None = None
         """Raised by the next claim: not a failure of the world, but of the code."""
         self._faults: dict[str, deque[bool]] = defaultdict(deque)
@@ -133,6 +135,7 @@ class MemoryStore:
         rows = tuple(self._take(self.rows[row_id], token) for row_id in fit)
         self._unheard = token if lost else None
         self.claims.append((limit, low, fit))
+        await asyncio.sleep(self.reply_s)
         self._reply(lost)
         return Claim(token, rows, taken_at, more=len(due) == limit or len(fit) < len(due))
 

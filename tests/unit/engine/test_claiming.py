@@ -127,12 +127,12 @@ async def test_a_drain_publishes_what_another_lane_gave_back_during_its_last_loo
     bench.publisher.holding = True
     draining = asyncio.create_task(bench.drain())
     await bench.until(lambda: bench.publisher.in_flight == 2)
-    bench.store.delay_s["claim"] = 1.0
+    bench.store.reply_s = 1.0
     asked = bench.store.asked("claim")
     await bench.until(lambda: bench.store.asked("claim") > asked)
     bench.publisher.holding = False
     bench.publisher.lose()  # given back, and due, while the other lane's claim is on its way
-    bench.store.delay_s["claim"] = 0.0
+    bench.store.reply_s = 0.0
     await draining
     assert bench.store.ids("sent") == [1, 2]
 

@@ -85,3 +85,12 @@ async def test_a_row_given_back_unpublished_is_not_counted_as_a_duplicate(bench:
     bench.store.commit(claims=3)
     await bench.drain()
     assert [dict(report.doubts) for report in bench.observer.reports] == [{Doubt.RELAY_DIED: 1}] * 2
+
+
+async def test_suspects_at_the_head_of_a_backlog_are_taken_one_by_one_before_the_rest(a_bench: MakeBench) -> None:
+    bench = a_bench(batch_size=10)
+    bench.store.commit(n=5, claims=3)
+    bench.store.commit(n=50)
+    await bench.drain()
+    assert bench.publisher.published[:5] == [[1], [2], [3], [4], [5]]
+    assert [limit for limit, _, _ in bench.store.claims][:6] == [10, 1, 1, 1, 1, 1]

@@ -213,15 +213,12 @@ async def test_a_claim_that_fails_opens_an_outage_of_the_database_alone(bench: B
 
 async def test_a_drain_does_not_take_an_outage_met_during_the_questions_for_an_empty_table(bench: Bench) -> None:
     bench.store.commit(n=2)
-    bench.engine._suspicious = False
 
-    def break_broker(op: str) -> None:
-        if op == "ready" and bench.store.asked("ready") == 1:
-            bench.publisher.fall()
+    def meet_an_outage() -> None:
+        if len(bench.publisher.asked_at) == 1:
             bench.engine.servers.failed("broker", Fault.LOST, "another lane met it")
-            bench.publisher.down = None
 
-    bench.store.on_call = break_broker
+    bench.publisher.on_ready = meet_an_outage
     await bench.drain()
     assert bench.store.ids("sent") == [1, 2]
 
