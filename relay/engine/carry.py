@@ -87,8 +87,6 @@ class Batch:
         claim_s = self._began_at - self._claim.taken_at
         return self._tally.report(claim_s=claim_s, carry_s=self._desk.chance.now() - self._began_at)
 
-    # -- publish ------------------------------------------------------------------------------------------------
-
     async def _publish(self, after: asyncio.Event | None) -> None:
         rows, back = decide.keep_in_hand(self._claim.rows)
         await self._give_back((row.id for row in back), "a suspected killer travels alone")
@@ -161,8 +159,6 @@ class Batch:
             self._broker_failed(lost)
         return lost is not None
 
-    # -- outcomes -----------------------------------------------------------------------------------------------
-
     async def _take(self, answers: Sequence[Answer]) -> dict[int, Unknown]:
         """Mark what the answers decide; return the rows they leave unknown."""
         unknown: dict[int, Unknown] = {}
@@ -219,8 +215,6 @@ class Batch:
             marks.append(self._close(row_id, stopped))
         if marks:
             await self._desk.ledger.write(self._claim.token, marks)
-
-    # -- lease --------------------------------------------------------------------------------------------------
 
     async def _still_ours(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """Return what may be published: past half of the lease, only rows whose lease could be renewed."""
