@@ -174,9 +174,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def both_agree(self) -> None:
         """The table holds what the model believes."""
-        query = (
-            "SELECT id, status, claims, failures, claimed_until IS NOT NULL, last_error FROM outbox.message ORDER BY id"
-        )
+        columns = "id, status, claims, failures, claimed_until IS NOT NULL, last_error"
+        found = self.admin.execute(f"SELECT {columns} FROM outbox.message ORDER BY id").fetchall()
         believed = [
             (row_id, row.status, row.claims, row.failures, row.held, row.error)
             for row_id, row in sorted(self.rows.items())
