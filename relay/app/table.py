@@ -11,6 +11,7 @@ async def cleanup(settings: Settings, *, older_than: timedelta, failed: bool, ba
     store = store_of(settings)
     await store.open()
     try:
+        await store.facts()  # on a connection of its own, which tells at once why there is none
         return await store.cleanup(older_than, failed=failed, batch=batch, dry_run=dry_run)
     finally:
         await store.close()
@@ -21,6 +22,7 @@ async def requeue(settings: Settings, *, limit: int | None, batch: int, dry_run:
     store = store_of(settings)
     await store.open()
     try:
+        await store.facts()
         return await store.requeue(limit=limit, batch=batch, dry_run=dry_run)
     finally:
         await store.close()
