@@ -83,11 +83,11 @@ class Stage:
         """Start both at once."""
 
         def start_postgres() -> None:
-            self._postgres = find.own_postgres()
+            self._postgres = find.own_postgres(engine_first=True)
             self._postgres.create_database(DATABASE)
 
         def start_rabbitmq() -> None:
-            self._rabbitmq = find.own_rabbitmq()
+            self._rabbitmq = find.own_rabbitmq(engine_first=True)
 
         # Gathered, so that a failure of one leaves the other time to be there to be stopped.
         works = (self.in_thread(start_postgres), self.in_thread(start_rabbitmq))

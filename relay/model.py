@@ -109,7 +109,6 @@ class Doubt(StrEnum):
     BLOCKED = "blocked"
     CHANNEL_CLOSED = "channel_closed"
     LEASE_LOST = "lease_lost"
-    STOPPED = "stopped"
     RELAY_DIED = "relay_died"
 
 
@@ -225,5 +224,7 @@ class TickReport:
     delays_s: tuple[float, ...] = ()
     """For each confirmed row, the seconds from when it became due to its confirm."""
     claim_s: float = 0.0
+    publish_s: float = 0.0
+    """Spent waiting for the broker's answers."""
     carry_s: float = 0.0
     """From the claim in hand to the last mark written."""

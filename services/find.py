@@ -86,18 +86,28 @@ def own_postgres(
     settings: Mapping[str, str] | None = None,
     hba: Sequence[str] = (),
     tls: Tls | None = None,
+    engine_first: bool = False,
 ) -> OwnPostgres:
-    """A server to break; private binaries first, because only they can be configured whole. Raises NothingFound."""
-    if not has_binaries(postgres.binaries) and engine() and not hba and tls is None:
+    """A server to break. Raises NothingFound.
+
+    Private binaries first, because only they can be configured whole; with `engine_first` a container where it can be.
+    """
+    if _in_container(postgres.binaries, engine_first) and not hba and tls is None:
         return ContainerPostgres(settings=settings)
     return _private_postgres(durable=durable, settings=settings, hba=hba, tls=tls)
 
 
-def own_rabbitmq(*, config: Sequence[str] = (), tls: Tls | None = None, verify_peer: bool = True) -> OwnRabbitMQ:
-    """A broker to break; private binaries first. Raises NothingFound."""
-    if not has_binaries(rabbitmq.binaries) and engine() and not config and tls is None:
+def own_rabbitmq(
+    *, config: Sequence[str] = (), tls: Tls | None = None, verify_peer: bool = True, engine_first: bool = False
+) -> OwnRabbitMQ:
+    """A broker to break; found as `own_postgres` is. Raises NothingFound."""
+    if _in_container(rabbitmq.binaries, engine_first) and not config and tls is None:
         return ContainerRabbitMQ()
     return _private_rabbitmq(config=config, tls=tls, verify_peer=verify_peer)
+
+
+def _in_container(binaries: Callable[[], object], engine_first: bool) -> bool:  # noqa: FBT001  # named at the callers
+    return (engine_first or not has_binaries(binaries)) and engine()
 
 
 def _private_postgres(

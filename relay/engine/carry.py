@@ -130,13 +130,15 @@ class Batch:
         if not envelopes:
             return unknown
         self._tally.flown.update(envelope.row_id for envelope in envelopes)
+        asked_at = self._desk.chance.now()
         async with aclosing(self._desk.publisher.publish(envelopes)) as flight:
             async for answers in flight:
+                self._tally.publish_s += self._desk.chance.now() - asked_at
                 self._desk.observer.turned()
                 unknown |= await self._take(answers)
-                self._desk.observer.turned()
                 if self._open and self._desk.chance.now() >= self._renew_at:
                     await self._renew()
+                asked_at = self._desk.chance.now()
         return unknown
 
     async def _send_alone(self, envelopes: Sequence[Envelope]) -> None:

@@ -32,6 +32,7 @@ class Tally:
         self._outcomes: Counter[str] = Counter()
         self._marks: list[Mark] = []
         self._delays_s: list[float] = []
+        self.publish_s = 0.0
         self.doubts: dict[int, Doubt] = {row.id: Doubt.RELAY_DIED for row in self._rows if row.unanswered > 0}
         """Rows that may have arrived although no confirm was seen."""
         self.flown: set[int] = set()
@@ -78,5 +79,6 @@ class Tally:
             doubts=Counter(doubt for row_id, doubt in self.doubts.items() if row_id in self.flown),
             delays_s=tuple(self._delays_s),
             claim_s=claim_s,
+            publish_s=self.publish_s,
             carry_s=carry_s,
         )

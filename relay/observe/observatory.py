@@ -91,14 +91,14 @@ class Observatory:
         metrics.delay_s.observe(report.delays_s)
         if report.claimed:
             metrics.batch_rows.observe(report.claimed)
-            metrics.publish_s.observe(report.carry_s)
+            metrics.publish_s.observe(report.publish_s)
             tell("tick", **telling.tick(report))
         if report.failed:
             tell("rows.failed", rows=sum(report.failed.values()), reasons=telling.counts(report.failed))
         if report.outcomes.get("confirmed"):
             self._confirmed_wall = self._wall()
             metrics.last_confirm.set(self._confirmed_wall)
-            self._sides["broker"].answer(report.carry_s)
+            self._sides["broker"].answer(report.publish_s)
 
     def turned(self) -> None:
         """Note that the loop is alive."""

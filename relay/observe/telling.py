@@ -17,7 +17,8 @@ def tick(report: TickReport) -> dict[str, Any]:
     fields |= {name: rows for name, rows in marks.items() if rows}
     if report.doubts:
         fields["doubts"] = counts(report.doubts)
-    return fields | {"claim_s": round(report.claim_s, 4), "carry_s": round(report.carry_s, 4)}
+    seconds = {"claim_s": report.claim_s, "publish_s": report.publish_s, "carry_s": report.carry_s}
+    return fields | {name: round(value, 4) for name, value in seconds.items()}
 
 
 def counts(rows: Mapping[Any, int]) -> dict[str, int]:

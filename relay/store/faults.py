@@ -33,12 +33,15 @@ _BY_SQLSTATE = {
 }
 _BY_CLASS = {
     "08": Fault.LOST,
+    "09": Fault.OTHER,  # this, 23 and P0: a trigger or a constraint that the service put on the table
+    "23": Fault.OTHER,
     "28": Fault.AUTH,
     "40": Fault.OTHER,
     "53": Fault.LIMIT,
     "57": Fault.LOST,
     "58": Fault.OTHER,
     "F0": Fault.OTHER,
+    "P0": Fault.OTHER,
     "XX": Fault.OTHER,
 }
 # libpq tells only a sentence about a connection that was never made. The first match decides.

@@ -110,7 +110,7 @@ def test_the_design_names_are_all_there() -> None:
 
 
 def test_labels_are_closed_sets_of_the_words_of_the_model() -> None:
-    assert set(OUTCOMES) == {"confirmed", "unknown", "unreachable", *map(str, Refusal)}
+    assert set(OUTCOMES) == {"confirmed", "unreachable", *map(str, Refusal)}
     assert set(LABELS["relay_rows_failed_total"]["reason"]) == set(map(str, Refusal))
     assert set(LABELS["relay_duplicates_possible_total"]["reason"]) == set(map(str, Doubt))
     assert set(LABELS["relay_outage_reason"]["reason"]) == set(map(str, Fault))
@@ -178,7 +178,8 @@ def test_a_tick_counts_what_became_of_its_rows(seen: Observatory, clock: Clock, 
             doubts={Doubt.CONNECTION_LOST: 2},
             delays_s=(0.25, 0.5),
             claim_s=0.01,
-            carry_s=0.125,
+            publish_s=0.125,
+            carry_s=0.25,
         )
     )
 

@@ -83,8 +83,6 @@ def test_an_error_of_a_session_is_judged_by_its_state(error: type[psycopg.Error]
 @pytest.mark.parametrize(
     "error",
     [
-        errors.NotNullViolation,
-        errors.CheckViolation,
         errors.SyntaxError,
         errors.NumericValueOutOfRange,
         psycopg.DataError,
@@ -92,6 +90,15 @@ def test_an_error_of_a_session_is_judged_by_its_state(error: type[psycopg.Error]
 )
 def test_a_bug_of_ours_is_no_fault_of_the_database(error: type[psycopg.Error]) -> None:
     assert unavailable(error("a sentence")) is None
+
+
+@pytest.mark.parametrize(
+    "error", [errors.CheckViolation, errors.NotNullViolation, errors.RaiseException, errors.TriggeredActionException]
+)
+def test_a_rule_the_service_put_on_the_table_is_an_outage_not_a_crash(error: type[psycopg.Error]) -> None:
+    told = unavailable(error("a sentence"))
+    assert told is not None
+    assert told.fault is Fault.OTHER
 
 
 def test_a_connection_string_that_cannot_be_read_is_not_quoted() -> None:
