@@ -35,7 +35,9 @@ def settings() -> str:
             return "" if name.endswith("_FILE") else "**required**"
         return f"`{text}`" if " " not in text else text
 
-    rows = ([f"`{each.name}`", default(each.name, each.default), each.allowed, each.description] for each in reference())
+    rows = (
+        [f"`{each.name}`", default(each.name, each.default), each.allowed, each.description] for each in reference()
+    )
     return _table(["Variable", "Default", "Takes", "What it is"], rows)
 
 
