@@ -48,7 +48,9 @@ METRICS: Mapping[str, str] = {
     "relay_outbox_sample_timestamp_seconds": "Unix time of the last backlog sample, by the database's clock; 0: none.",
     "relay_outbox_sample_errors_total": "Backlog samples that failed.",
     "relay_messages_total": "Rows carried to an outcome.",
-    "relay_publish_duration_seconds": "Time a batch waited for the broker: from its first byte to its last answer, marks in between left out.",
+    "relay_publish_duration_seconds": (
+        "Time a batch waited for the broker: from its first byte to its last answer, marking left out."
+    ),
     "relay_delivery_delay_seconds": "From the moment a row became due until its confirm.",
     "relay_batch_rows": "Rows in one claim that found any.",
     "relay_db_duration_seconds": "Time of one operation in the database, also of one that failed.",
