@@ -22,7 +22,7 @@ _WORDS: Mapping[tuple[str, ...], str] = {
     tuple(Refusal): "a [refusal](#refusals)",
     tuple(Fault): "a [fault](#faults)",
     tuple(Doubt): "a [doubt](#doubts)",
-    OUTCOMES: "`confirmed`, `unknown`, `unreachable`, or a [refusal](#refusals)",
+    OUTCOMES: ", ".join(f"`{word}`" for word in OUTCOMES if word not in {*Refusal}) + ", or a [refusal](#refusals)",
     DB_OPS: ", ".join(f"`{op}`" for op in DB_OPS),
 }
 
