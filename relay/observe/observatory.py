@@ -64,7 +64,8 @@ class Observatory:
         self._broker: Broker | None = None
         self._backlog: Backlog | None = None
         self._sample_fault: Fault | None = None
-        self._schema_missing = False
+        self._schema_missing = ""
+        """What was told last."""
         self._in_flight = 0
         self._confirmed_wall = 0.0
 
@@ -136,13 +137,14 @@ class Observatory:
         self._metrics.outage.labels(side).set(not isinstance(after, Flowing))
 
     def _follow_schema(self, after: State, detail: str) -> None:
-        """Say what an operator must add to the database, once, and when it is there."""
-        missing = not isinstance(after, Flowing) and after.fault in {Fault.SCHEMA, Fault.PERMISSION}
-        if missing and not self._schema_missing:
+        """Say what an operator must add to the database, anew when that becomes known better, and when it is there."""
+        if isinstance(after, Flowing):
+            if self._schema_missing:
+                tell("schema.ready")
+            self._schema_missing = ""
+        elif after.fault in {Fault.SCHEMA, Fault.PERMISSION} and detail != self._schema_missing:
+            self._schema_missing = detail
             tell("schema.missing", detail=detail)
-        elif self._schema_missing and isinstance(after, Flowing):
-            tell("schema.ready")
-        self._schema_missing = missing or (self._schema_missing and not isinstance(after, Flowing))
 
     # -- the adapters tell --------------------------------------------------------------------------------------
 
