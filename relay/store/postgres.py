@@ -16,7 +16,7 @@ from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
 from relay.store.marks import ids_of, write_fenced
-from relay.store.pool import DURABLE, LAZY, Connections
+from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
 from relay.store.rows import LooseText, as_composed, offered, row_of
@@ -84,6 +84,7 @@ class PostgresStore:
         began = time.monotonic()
         try:
             async with self._connections.once() as conn:
+                await conn.execute(SAMPLE)  # a role's own timeout may be too short for catalogs
                 names = {"schema": self._config.schema, "table": self._config.table}
                 cursor = await conn.execute(self._queries.inspect, names)
                 ((answer,),) = await cursor.fetchall()
