@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from demo import report
+from demo.verdict import Verdict
 from relay import __version__, decide, envelope
 from relay.cli import cli, exits
 from relay.model import Doubt, Fault, Refusal
@@ -165,6 +167,38 @@ def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
     ):
         assert sentence in README, sentence
     assert decide.SUSPECT_CLAIMS == 3, "the README says three claims, and dead four times"
+
+
+def test_the_recorded_verdict_is_in_the_demos_own_words() -> None:
+    [recorded] = re.findall(r"<!-- demo output -->\n```text\n(.*?)```", README, re.DOTALL)
+    line = re.compile(r"^  (\w[\w ]*?) +([\d,]+) +\w.*$", re.MULTILINE)
+    number = {what: int(value.replace(",", "")) for what, value in line.findall(recorded)}
+    [bound] = re.findall(r"at most ([\d,]+) may be", recorded)
+    verdict = Verdict(
+        committed=number["committed"],
+        rolled_back=number["rolled back"],
+        unknown=0,
+        delivered=number["delivered"],
+        lost=(),
+        phantom=(),
+        altered=(),
+        duplicates=number["duplicates"],
+        redelivered=0,
+        duplicates_max=int(bound.replace(",", "")),
+    )
+    assert not verdict.problems
+    said = [f"  {what:<12}{how_much:>8}  {told}" for what, how_much, told, _ in report.lines(verdict, elapsed_s=0)]
+    assert [each for each in said[:-1] if each not in recorded] == []
+    assert all(" ".join(sentence.split()) in " ".join(recorded.split()) for sentence in report.sentences(verdict, []))
+
+
+def test_the_recorded_coverage_is_of_the_parts_that_must_be_whole() -> None:
+    makefile = (docs.ROOT / "Makefile").read_text()
+    [recorded] = re.findall(r"<!-- test output -->\n```text\n(.*?)```", README, re.DOTALL)
+    [pure] = re.findall(r"^PURE := (\S+)$", makefile, re.MULTILINE)
+    assert re.findall(r"^(relay/\S+) .* 0 +100%$", recorded, re.MULTILINE) == sorted(pure.split(","))
+    assert recorded.splitlines()[0] in makefile
+    assert "--cov-fail-under=90" in makefile
 
 
 def test_every_make_target_in_the_documents_is_one() -> None:
