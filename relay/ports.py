@@ -31,9 +31,9 @@ class Store(Protocol):
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, committed synchronously before it returns.
 
-        Raises StoreUnavailable: rows may then be leased all the same, when only the reply was lost. The next claim that
-        comes through gives those back first as if never claimed; otherwise an outage of the database could make a
-        row look as if it had killed its relay again and again.
+        Raises StoreUnavailable: rows may then be leased all the same, when only the reply was lost. The next `ready`
+        that comes through gives those back as if never claimed, as it does those of a claim that was cancelled;
+        otherwise an outage of the database could make a row look as if it had killed its relay again and again.
         """
         ...
 

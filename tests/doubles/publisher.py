@@ -3,11 +3,15 @@
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from relay.model import Answer, Confirmed, Envelope, Fault, Outcome, Refusal, Refused, Unknown, Unreachable
 
 FLUSH_S = 0.05
+
+
+GONE = Unreachable(Fault.LOST, "the connection ended", written=True)
 
 
 class Fate(Enum):
@@ -57,7 +61,10 @@ class ScriptedPublisher:
         self.next: defaultdict[int, deque[Fate | Refused]] = defaultdict(deque)
         """The fates of a row, one for each time."""
         self.down: Fault | None = None
-        """Why no connection can be had; None when all is well."""
+        """Why no connection can be had; None when all is well.
+
+        BLOCKED is told only to who publishes, and what was written may arrive: a new connection proves nothing.
+        """
         self.holding = False
         """Messages arrive, but no confirm is sent until `let_go`."""
         self.published: list[list[int]] = []
@@ -93,12 +100,12 @@ class ScriptedPublisher:
     def lose(self, fault: Fault = Fault.LOST) -> None:
         """Break the connection now; it can be opened again unless `down`."""
         for flight in tuple(self._flights):
-            flight.answer_all(Unreachable(fault, f"the connection ended: {fault}", written=True))
+            flight.answer_all(replace(GONE, fault=fault))
 
     def fall(self, fault: Fault = Fault.REFUSED) -> None:
-        """Go down and stay down."""
+        """Go down and stay down; why is learned by who connects anew, but that it blocks is told at once."""
         self.down = fault
-        self.lose(fault)
+        self.lose(Fault.BLOCKED if fault is Fault.BLOCKED else Fault.LOST)
 
     def close_channels(self) -> None:
         """Close every channel now, as for a message that nobody can name."""
@@ -122,13 +129,19 @@ class ScriptedPublisher:
         self.asked_at.append(self._now())
         await asyncio.sleep(0)
         self.on_ready()
-        return None if self.down is None else Unreachable(self.down, f"no connection: {self.down}", written=False)
+        return self._gone()
+
+    def _gone(self) -> Unreachable | None:
+        if self.down in {None, Fault.BLOCKED}:
+            return None
+        return Unreachable(self.down, f"no connection: {self.down}", written=False)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> AsyncGenerator[Sequence[Answer], None]:
         """Write everything at once and answer as the script says."""
+        if len({envelope.row_id for envelope in envelopes}) != len(envelopes):
+            raise AssertionError("a row is twice in one batch")
         self.on_publish(envelopes)
-        if self.down is not None:
-            gone = Unreachable(self.down, f"no connection: {self.down}", written=False)
+        if (gone := self._gone()) is not None:
             yield [Answer(envelope.row_id, gone) for envelope in envelopes]
             return
         self.beside.append((len(envelopes), self.in_flight))
@@ -137,6 +150,9 @@ class ScriptedPublisher:
         flight = _Flight((envelope.row_id for envelope in envelopes), self.doubted)
         self._flights.append(flight)
         try:
+            if self.down is Fault.BLOCKED:
+                self.arrived.update(self.published[-1])
+                self.lose(Fault.BLOCKED)
             self._write(flight, self.published[-1])
             for row_id in self.forgets:
                 flight.waiting.pop(row_id, None)
@@ -147,18 +163,19 @@ class ScriptedPublisher:
             self._flights.remove(flight)
 
     async def _answers(self, flight: _Flight) -> AsyncGenerator[Sequence[Answer], None]:
-        deadline = self._now() + self._confirm_timeout_s
+        heard_at = self._now()
         while flight.waiting or flight.fresh:
             flight.news.clear()
             fresh, flight.fresh = flight.fresh, []
             yield fresh
             if fresh:
+                heard_at = self._now()
                 continue
             try:
                 async with asyncio.timeout(FLUSH_S):
                     await flight.news.wait()
             except TimeoutError:
-                if self._now() >= deadline:
+                if self._now() >= heard_at + self._confirm_timeout_s:
                     self.lose(Fault.TIMEOUT)
 
     # -- the broker ---------------------------------------------------------------------------------------------
@@ -173,9 +190,9 @@ class ScriptedPublisher:
                 case Refused() as refused:
                     flight.answer(row_id, refused)
                 case Fate.CLOSE_CHANNEL:
-                    self._close([flight], Refusal.NO_EXCHANGE)
+                    self._close([flight])
                 case Fate.CLOSE_CONNECTION:
-                    self._close(self._flights, Refusal.BLAMED)
+                    self._close(self._flights)
                 case Fate.LOSE_CONNECTION:
                     self.lose()
                 case Fate.SILENCE:
@@ -195,8 +212,8 @@ class ScriptedPublisher:
         else:
             flight.answer(row_id, Confirmed())
 
-    def _close(self, flights: Iterable[_Flight], reason: Refusal) -> None:
+    def _close(self, flights: Iterable[_Flight]) -> None:
         flights = tuple(flights)
         alone = sum(len(flight.waiting) for flight in flights) == 1 and not self.unknown_alone
         for flight in flights:
-            flight.answer_all(Refused(reason, "closed") if alone else Unknown("closed with others in flight"))
+            flight.answer_all(Refused(Refusal.BLAMED, "closed") if alone else Unknown("closed with others in flight"))

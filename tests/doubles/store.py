@@ -1,32 +1,29 @@
-"""An outbox table in memory, with leases, tokens, limits and a database that can be taken away."""
+"""An outbox store in memory, with leases, tokens, limits and a database that can be taken away."""
 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from relay.model import Claim, Failed, Fault, Mark, Refusal, Release, Retry, Row, Sent
+from relay.model import Claim, Fault, Mark, Sent
 from relay.ports import StoreUnavailable
 from tests.doubles.rows import a_row
+from tests.doubles.table import Stored, Table
 
 BODY = b'{"n": 1}'
 
 
-@dataclass(slots=True)
-class Stored:
-    """A row as the table holds it."""
+class Moment(Enum):
+    """When a call fails."""
 
-    row: Row
-    available_at: float
-    status: str = "pending"
-    claims: int = 0
-    failures: int = 0
-    claimed_until: float | None = None
-    token: UUID | None = None
-    last_error: str | None = None
-    reason: Refusal | None = None
+    BEFORE = auto()
+    """Nothing took effect."""
+    HALFWAY = auto()
+    """Of a settle, the rows marked sent took effect, and nothing else; of all others, nothing."""
+    AFTER = auto()
+    """All took effect, and only the reply was lost."""
 
 
 class MemoryStore:
@@ -39,12 +36,11 @@ class MemoryStore:
         lease_s: float = 60.0,
         batch_bytes: int = 8 * 2**20,
         message_bytes_max: int = 2**20,
+        table: Table | None = None,
     ) -> None:
         self._now = now
-        self._lease_s = lease_s
-        self._batch_bytes = batch_bytes
-        self._message_bytes_max = message_bytes_max
-        self.rows: dict[int, Stored] = {}
+        self.table = table or Table(now, lease_s=lease_s, batch_bytes=batch_bytes, message_bytes_max=message_bytes_max)
+        self.rows = self.table.rows
         self.calls: list[tuple[str, float]] = []
         """Every question asked, and when."""
         self.claims: list[tuple[int, int, list[int]]] = []
@@ -59,15 +55,14 @@ class MemoryStore:
         """How long the answer to a claim is on its way, after it was committed."""
         self.bug: Exception | None = None
         """Raised by the next claim: not a failure of the world, but of the code."""
-        self._faults: dict[str, deque[bool]] = defaultdict(deque)
-        self._tokens = 0
-        self._unheard: UUID | None = None
+        self._faults: dict[str, deque[Moment]] = defaultdict(deque)
+        self._unheard: list[UUID] = []
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the operation before it does anything."""
 
     # -- what a test does ---------------------------------------------------------------------------------------
 
-    def commit(self, *, n: int = 1, delay_s: float = 0.0, **columns: Any) -> list[int]:
+    def commit(self, *, n: int = 1, delay_s: float = 0.0, age_s: float = 0.0, **columns: Any) -> list[int]:
         """Commit rows as a producer does; `id` picks the id of one that commits late, `claims` its history."""
         ids: list[int] = []
         for _ in range(n):
@@ -75,13 +70,18 @@ class MemoryStore:
             given: dict[str, Any] = {"payload": BODY, "payload_bytes": len(columns.get("payload", BODY))}
             row = a_row(**(given | columns | {"id": row_id, "message_id": UUID(int=row_id)}))
             claims = row.claims if "claims" in columns else 0
-            self.rows[row_id] = Stored(row, self._now() + delay_s, claims=claims, failures=row.failures)
+            now = self._now()
+            self.rows[row_id] = Stored(row, now + delay_s, now - age_s, claims=claims, failures=row.failures)
             ids.append(row_id)
         return ids
 
     def fail_next(self, op: str, *, after: bool = False) -> None:
         """Let the next call of `op` fail; `after` it took effect, as when only the reply was lost."""
-        self._faults[op].append(after)
+        self._faults[op].append(Moment.AFTER if after else Moment.BEFORE)
+
+    def fail_next_settle_halfway(self) -> None:
+        """Let the next settle fail between its two transactions."""
+        self._faults["settle"].append(Moment.HALFWAY)
 
     def heal(self) -> None:
         """Be well from now on: up, quick, and without a failure to come."""
@@ -91,10 +91,7 @@ class MemoryStore:
 
     def overtake(self, row_id: int) -> None:
         """Let another relay take the row, as after the end of its lease."""
-        stored = self.rows[row_id]
-        self._tokens += 1
-        stored.token, stored.claims = UUID(int=2**64 + self._tokens), stored.claims + 1
-        stored.claimed_until = self._now() + self._lease_s
+        self.table.take(row_id, self.table.token())
 
     def statuses(self) -> dict[int, str]:
         """The status of each row."""
@@ -106,7 +103,7 @@ class MemoryStore:
 
     def leased(self) -> list[int]:
         """The pending rows somebody holds."""
-        return [row_id for row_id in self.ids("pending") if not self._free(self.rows[row_id])]
+        return [row_id for row_id in self.ids("pending") if not self.table.free(self.rows[row_id])]
 
     def asked(self, op: str, *, since: float = 0.0) -> int:
         """How often the operation was asked since then."""
@@ -115,8 +112,11 @@ class MemoryStore:
     # -- what the relay does ------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Fail while the database is down."""
-        await self._op("ready")
+        """Fail while the database is down; give back what claims took of which nobody heard."""
+        lost = await self._op("ready")
+        while self._unheard:
+            self.table.give_back(self._unheard.pop())
+        self._reply(lost)
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease due rows."""
@@ -125,111 +125,55 @@ class MemoryStore:
         lost = await self._op("claim")
         if self.bug is not None:
             raise self.bug
-        for stored in self.rows.values():  # of a claim whose reply was lost
-            if self._unheard is not None and self._ours(stored, self._unheard):
-                stored.claims, stored.claimed_until = stored.claims - 1, None
-        due = sorted(i for i, s in self.rows.items() if i >= low and self._due(s))[:limit]
-        fit = self._cut(due)
-        self._tokens += 1
-        token = UUID(int=self._tokens)
-        rows = tuple(self._take(self.rows[row_id], token) for row_id in fit)
-        self._unheard = token if lost else None
+        due = self.table.due(low, limit)
+        fit = self.table.cut(due)
+        token = self.table.token()
+        rows = tuple(self.table.take(row_id, token) for row_id in fit)
         self.claims.append((limit, low, fit))
-        await asyncio.sleep(self.reply_s)
-        self._reply(lost)
+        try:
+            await asyncio.sleep(self.reply_s)
+            self._reply(lost)
+        except (StoreUnavailable, asyncio.CancelledError):
+            self._unheard.append(token)
+            raise
         return Claim(token, rows, taken_at, more=len(due) == limit or len(fit) < len(due))
 
     async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
         """Lengthen leases that are still ours."""
         lost = await self._op("renew")
-        ours = frozenset(row_id for row_id in row_ids if self._ours(self.rows[row_id], token))
+        ours = frozenset(row_id for row_id in row_ids if self.table.ours(row_id, token))
         for row_id in ours:
-            self.rows[row_id].claimed_until = self._now() + self._lease_s
+            self.table.lease(self.rows[row_id], token)
         self._reply(lost)
         return ours
 
     async def settle(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int]:
         """Write marks."""
         assert marks
-        lost = await self._op("settle")
-        not_ours = frozenset(mark.row_id for mark in marks if not self._mark(mark, token))
-        self._reply(lost)
-        return not_ours
+        moment = await self._op("settle")
+        lost: set[int] = set()
+        for mark in marks:
+            if moment is Moment.HALFWAY and not isinstance(mark, Sent):
+                continue
+            if self.table.mark(mark, token):
+                self.marks.append(mark)
+            elif not isinstance(mark, Sent) and not self.table.settled(mark.row_id, token):
+                lost.add(mark.row_id)
+        self._reply(moment)
+        return frozenset(lost)
 
-    # -- the table ----------------------------------------------------------------------------------------------
-
-    async def _op(self, op: str) -> bool:
-        """Record the call, let its time pass, fail when told; return whether the reply will be lost."""
+    async def _op(self, op: str) -> Moment | None:
+        """Record the call, let its time pass, fail when told; return when else it is to fail."""
         self.calls.append((op, self._now()))
         self.on_call(op)
         await asyncio.sleep(self.delay_s.get(op, 0.0))
         if self.down is not None:
             raise StoreUnavailable(self.down, "the database is down")
-        after = self._faults[op].popleft() if self._faults[op] else None
-        if after is False:
+        moment = self._faults[op].popleft() if self._faults[op] else None
+        if moment is Moment.BEFORE or (moment is Moment.HALFWAY and op != "settle"):
             raise StoreUnavailable(Fault.LOST, f"{op} was lost")
-        return after is True
+        return moment
 
-    def _reply(self, lost: bool) -> None:  # noqa: FBT001 - the answer of _op, handed on
-        if lost:
+    def _reply(self, lost: Moment | None) -> None:
+        if lost is not None:
             raise StoreUnavailable(Fault.LOST, "the reply was lost")
-
-    def _free(self, stored: Stored) -> bool:
-        return stored.claimed_until is None or stored.claimed_until <= self._now()
-
-    def _due(self, stored: Stored) -> bool:
-        return stored.status == "pending" and stored.available_at <= self._now() and self._free(stored)
-
-    def _ours(self, stored: Stored, token: UUID) -> bool:
-        return stored.status == "pending" and stored.token == token and stored.claimed_until is not None
-
-    def _cut(self, due: Sequence[int]) -> list[int]:
-        fit: list[int] = []
-        so_far = 0
-        for row_id in due:
-            size = self.rows[row_id].row.payload_bytes
-            so_far += size if size <= self._message_bytes_max else 0
-            if fit and so_far > self._batch_bytes:
-                break
-            fit.append(row_id)
-        return fit
-
-    def _take(self, stored: Stored, token: UUID) -> Row:
-        stored.claims += 1
-        stored.token, stored.claimed_until = token, self._now() + self._lease_s
-        row = stored.row
-        fetched = row.payload_bytes <= self._message_bytes_max
-        return a_row(
-            **{name: getattr(row, name) for name in row.__slots__}
-            | {
-                "payload": row.payload if fetched else None,
-                "claims": stored.claims,
-                "failures": stored.failures,
-                "doubtful": stored.last_error is not None,
-                "waited_s": max(0.0, self._now() - stored.available_at),
-            }
-        )
-
-    def _mark(self, mark: Mark, token: UUID) -> bool:
-        """Write one mark; return whether the row was ours, or was so when the mark was written before."""
-        stored = self.rows[mark.row_id]
-        if isinstance(mark, Sent):
-            if stored.status != "sent":
-                stored.status, stored.claimed_until = "sent", None
-                self.marks.append(mark)
-            return True
-        if not self._ours(stored, token):
-            return stored.token == token and stored.claimed_until is None
-        stored.claimed_until = None
-        self.marks.append(mark)
-        match mark:
-            case Retry(delay_s=delay_s, error=error):
-                stored.failures, stored.available_at = stored.failures + 1, self._now() + delay_s
-                stored.last_error = error
-            case Failed(reason=reason, error=error):
-                stored.status, stored.failures = "failed", stored.failures + 1
-                stored.last_error, stored.reason = error, reason
-            case Release(doubt=doubt):
-                stored.claims -= 1
-                stored.last_error = doubt if doubt is not None else stored.last_error
-        return True

@@ -47,8 +47,21 @@ async def test_a_probe_is_one_real_row_with_its_confirm(bench: Bench) -> None:
         await bench.observer.seen("broker Flowing")
 
 
-async def test_a_probe_that_is_never_confirmed_keeps_the_outage(bench: Bench) -> None:
+async def test_a_blocked_broker_is_probed_by_one_row_as_its_connection_proves_nothing(bench: Bench) -> None:
     bench.publisher.fall(Fault.BLOCKED)
+    bench.store.commit(n=5)
+    async with bench.running():
+        await bench.observer.seen("broker Outage", 4)
+        assert bench.publisher.published == [[1, 2, 3, 4, 5], [1], [1], [1]]
+        await bench.until(lambda: not bench.store.leased())
+        assert [(stored.claims, stored.failures) for stored in bench.store.rows.values()] == [(0, 0)] * 5
+        assert all(stored.last_error for stored in bench.store.rows.values()), "each may have arrived"
+        bench.publisher.down = None
+        await bench.until(lambda: len(bench.store.ids("sent")) == 5)
+
+
+async def test_a_probe_that_is_never_confirmed_keeps_the_outage(bench: Bench) -> None:
+    bench.publisher.fall()
     bench.store.commit(n=5)
     async with bench.running():
         await bench.observer.seen("broker Outage")

@@ -67,7 +67,7 @@ async def test_rows_left_unknown_are_published_again_alone_and_only_the_guilty_o
     assert {row_id: bench.store.rows[row_id].failures for row_id in range(1, 11)} == {
         row_id: 3 if row_id == 4 else 0 for row_id in range(1, 11)
     }
-    assert bench.store.rows[4].reason == Refusal.NO_EXCHANGE
+    assert bench.store.rows[4].reason == Refusal.BLAMED
     assert all(bench.publisher.arrived[row_id] <= 2 for row_id in range(1, 11))
 
 

@@ -1,0 +1,136 @@
+"""An outbox table in memory: what its rows become when they are claimed and marked. Several stores may share one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from uuid import UUID
+
+from relay.model import Failed, Mark, Refusal, Release, Retry, Row, Sent
+
+EMPTY = "{}"
+
+
+@dataclass(slots=True)
+class Stored:
+    """A row as the table holds it; times by the test's clock."""
+
+    row: Row
+    available_at: float
+    created_at: float
+    status: str = "pending"
+    claims: int = 0
+    failures: int = 0
+    claimed_until: float | None = None
+    token: UUID | None = None
+    last_error: str | None = None
+    reason: Refusal | None = None
+
+    @property
+    def rim(self) -> int:
+        """Bytes of the row's headers and properties."""
+        return len(self.row.headers.encode()) + len(self.row.properties.encode())
+
+
+class Table:
+    """Rows, and the rules by which they change hands."""
+
+    def __init__(self, now: Callable[[], float], *, lease_s: float, batch_bytes: int, message_bytes_max: int) -> None:
+        self.now = now
+        self.rows: dict[int, Stored] = {}
+        self._lease_s = lease_s
+        self._batch_bytes = batch_bytes
+        self._message_bytes_max = message_bytes_max
+        self._tokens = map(UUID, (f"{number:032x}" for number in count(1)))
+
+    def token(self) -> UUID:
+        """A token nobody has."""
+        return next(self._tokens)
+
+    def free(self, stored: Stored) -> bool:
+        """Nobody holds the row."""
+        return stored.claimed_until is None or stored.claimed_until <= self.now()
+
+    def ours(self, row_id: int, token: UUID) -> bool:
+        """The row is that lease's, also when it ran out and nobody took the row since."""
+        stored = self.rows.get(row_id)
+        return bool(stored and stored.status == "pending" and stored.token == token and stored.claimed_until)
+
+    def due(self, low: int, limit: int) -> list[int]:
+        """The first rows that may be claimed."""
+        found = (i for i, s in self.rows.items() if i >= low and s.status == "pending" and s.available_at <= self.now())
+        return sorted(row_id for row_id in found if self.free(self.rows[row_id]))[:limit]
+
+    def cut(self, due: Sequence[int]) -> list[int]:
+        """As many of them as fit the limit of bytes; at least one. A row over the largest message costs nothing."""
+        fit: list[int] = []
+        so_far = 0
+        for row_id in due:
+            stored = self.rows[row_id]
+            so_far += self._size(stored) + stored.rim if self._size(stored) <= self._message_bytes_max else 0
+            if fit and so_far > self._batch_bytes:
+                break
+            fit.append(row_id)
+        return fit
+
+    def _size(self, stored: Stored) -> int:
+        """Bytes of the payload, or of headers that are larger than any message."""
+        return stored.rim if stored.rim > self._message_bytes_max else stored.row.payload_bytes
+
+    def take(self, row_id: int, token: UUID) -> Row:
+        """Lease the row."""
+        stored = self.rows[row_id]
+        stored.claims += 1
+        self.lease(stored, token)
+        size = self._size(stored)
+        fetched = size <= self._message_bytes_max
+        due_at = stored.available_at if stored.failures == 0 else stored.created_at
+        return replace(
+            stored.row,
+            payload=stored.row.payload if fetched else None,
+            payload_bytes=size,
+            headers=stored.row.headers if fetched else EMPTY,
+            properties=stored.row.properties if fetched else EMPTY,
+            claims=stored.claims,
+            failures=stored.failures,
+            doubtful=stored.last_error is not None,
+            waited_s=max(0.0, self.now() - due_at),
+        )
+
+    def lease(self, stored: Stored, token: UUID) -> None:
+        """Let the lease of the row begin now."""
+        stored.token, stored.claimed_until = token, self.now() + self._lease_s
+
+    def give_back(self, token: UUID) -> None:
+        """Undo a claim of which nobody heard."""
+        for row_id, stored in self.rows.items():
+            if self.ours(row_id, token):
+                stored.claims, stored.claimed_until = stored.claims - 1, None
+
+    def mark(self, mark: Mark, token: UUID) -> bool:
+        """Write one mark; return whether it changed the row."""
+        if isinstance(mark, Sent):
+            stored = self.rows.get(mark.row_id)
+            if stored is None or stored.status == "sent":
+                return False
+            stored.status, stored.claimed_until = "sent", None
+            return True
+        if not self.ours(mark.row_id, token):
+            return False
+        stored = self.rows[mark.row_id]
+        stored.claimed_until = None
+        match mark:
+            case Retry(delay_s=delay_s, error=error):
+                stored.failures, stored.available_at = stored.failures + 1, self.now() + delay_s
+                stored.last_error = error
+            case Failed(reason=reason, error=error):
+                stored.status, stored.failures = "failed", stored.failures + 1
+                stored.last_error, stored.reason = error, reason
+            case Release(doubt=doubt):
+                stored.claims -= 1
+                stored.last_error = doubt if doubt is not None else stored.last_error
+        return True
+
+    def settled(self, row_id: int, token: UUID) -> bool:
+        """The row was marked before, under that very lease, and nobody took it since."""
+        stored = self.rows.get(row_id)
+        return bool(stored and stored.token == token and stored.claimed_until is None and stored.status != "sent")
