@@ -207,11 +207,19 @@ async def test_a_full_pool_is_a_timeout_and_not_a_lie_about_the_server(db: Datab
 
 
 async def test_a_bug_of_ours_is_not_hidden_as_weather(db: Database) -> None:
+    await db.insert()
+    await db.fetch("UPDATE {table} SET claims = 2147483647")
+    async with a_store(db.url) as store:
+        with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+            await claim(store)
+
+
+async def test_a_constraint_of_the_service_is_told_in_the_databases_words_but_not_the_row(db: Database) -> None:
     await db.fetch("ALTER TABLE {table} ADD CONSTRAINT never CHECK (claims = 0)")
     await db.insert(payload={"card": SECRET})
     async with a_store(db.url) as store:
-        with pytest.raises(psycopg.errors.CheckViolation):
-            await claim(store)
+        error = await fault_of(claim(store))
+    assert (error.fault, "never" in error.detail) == (Fault.OTHER, True)
 
 
 async def test_an_error_never_tells_a_row(db: Database) -> None:
