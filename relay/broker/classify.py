@@ -80,12 +80,15 @@ def reply(code: int | None, text: str | None) -> str:
     return f"{code} {_BINARY.sub('<<…>>', text or '')}"[:TEXT_CHARS_MAX]
 
 
-def connection_ended(error: BaseException | None, *, in_flight: int) -> End:
-    """Say why a connection ended, given what ended its reader (None: the broker answered our own close)."""
+def connection_ended(error: BaseException | None, *, alone: bool) -> End:
+    """Say why a connection ended, given what ended its reader (None: the broker answered our own close).
+
+    `alone`: one message was in flight and nothing else has happened on the connection that could be judged.
+    """
     if isinstance(error, ConnectionClosed):
         code, text = _code_and_text(error)
         if code in VERDICTS:
-            return Verdict(code, reply(code, text), alone=in_flight == 1)
+            return Verdict(code, reply(code, text), alone=alone)
         return Loss(Fault.LIMIT if code in LIMITS else Fault.LOST, reply(code, text))
     if isinstance(error, CancelledError):
         return Loss(Fault.LOST, "the connection was closed, or the broker was silent for three heartbeats")

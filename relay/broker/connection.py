@@ -38,8 +38,8 @@ class BrokerConfig:
     """How long it is believed that an exchange exists, or does not."""
 
 
-async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
-    """Open a connection, or say why there is none."""
+async def connect(config: BrokerConfig, *, purpose: str = "", private: bool = False) -> Link | Loss:
+    """Open a connection, or say why there is none; a `private` one is for one message and nothing else."""
     try:
         url = _url(config.url(), config.heartbeat_s)
     except (OSError, ValueError) as error:
@@ -51,7 +51,7 @@ async def connect(config: BrokerConfig, *, purpose: str = "") -> Link | Loss:
     connection = Connection(url, transport_factory=transport, client_properties=properties)
     try:
         await within(config.connect_timeout_s, connection.connect())
-        link = Link(connection, transport, timeout_s=config.connect_timeout_s)
+        link = Link(connection, transport, timeout_s=config.connect_timeout_s, private=private)
     except Exception as error:  # noqa: BLE001 - this function's answer is why there is no connection
         loss = connect_failed(error)
         if not connection.greeted:

@@ -66,18 +66,20 @@ class Connection(aiormq.connection.Connection):
 class Link:
     """A connection and its pool of channels; the `end` is final, and known before any call on it fails."""
 
-    def __init__(self, connection: Connection, transport: Transport, *, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, transport: Transport, *, timeout_s: float, private: bool) -> None:
+        """`private`: nothing but one message will travel on it, so a close of it can judge that message."""
         self.end: End | None = None
         self.frame_max: int = connection.connection_tune.frame_max
         self._connection = connection
         self._transport = transport
         self._timeout_s = timeout_s
+        self._private = private
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._channels: set[ConfirmChannel] = set()
         self._free: list[ConfirmChannel] = []
         self._number = 0
-        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         connection.on_blocked = self._on_blocked
         # All frames before the last one were heard when the reader ends, and nothing of the clean-up has begun.
         connection._reader_task.add_done_callback(self._on_reader_done)  # noqa: SLF001 - the earliest word of an end
@@ -148,17 +150,29 @@ class Link:
         return channel if channel.end is None else as_loss(channel.end)
 
     def give_back(self, channel: ConfirmChannel) -> None:
-        """Take a channel back; one with something in flight is closed, for its confirms would come to the next."""
+        """Take a channel back; with something in flight it must rest first, or its confirms would come to the next."""
         if channel.end is not None:
             return
         if not channel.in_flight:
             channel.take()  # answers that nobody waited for must not meet the next batch
             self._free.append(channel)
             return
-        channel.finish(CLOSED)
-        task = self._loop.create_task(_close(channel, self._timeout_s))
-        self._goodbyes.add(task)
-        task.add_done_callback(self._goodbyes.discard)
+        task = self._loop.create_task(self._retire(channel))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, channel: ConfirmChannel) -> None:
+        """Let a channel come to rest before it is used again, or closed when it does not.
+
+        Closed at once, our close could cross one of the broker's, which costs the connection (504).
+        """
+        await channel.settled(self._timeout_s)
+        if channel.end is None and channel.in_flight:
+            channel.finish(CLOSED)
+            with suppress(Exception):
+                await within(self._timeout_s, channel.close())
+        else:
+            self.give_back(channel)
 
     def _next_number(self) -> int:
         """Choose the number least recently used: a closed channel's one is not quite free until CloseOk is out."""
@@ -197,15 +211,12 @@ class Link:
 
     def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if reader.cancelled() else reader.exception()
-        self._finish(connection_ended(error, in_flight=sum(channel.in_flight for channel in self._channels)))
+        # On a shared connection even the close of some other channel may be what the broker objects to.
+        alone = self._private and sum(channel.in_flight for channel in self._channels) == 1
+        self._finish(connection_ended(error, alone=alone))
         self._loop.call_later(GOODBYE_S, self._transport.reset)
 
 
 def as_loss(end: End) -> Loss:
     """Take an end as the reason why nothing can be asked on the connection any more."""
     return end if isinstance(end, Loss) else Loss(Fault.LOST, end.text)
-
-
-async def _close(channel: ConfirmChannel, seconds: float) -> None:
-    with suppress(Exception):
-        await within(seconds, channel.close())

@@ -110,8 +110,8 @@ class RabbitPublisher:
     async def _alone(self, envelope: Envelope) -> Answers:
         """Publish one message so that it is known whether it is to blame.
 
-        When the broker closed the whole connection while other channels had messages in flight, only a connection on
-        which nothing else travels can tell whether it was this one.
+        When the broker closed the whole connection, only one on which nothing else has happened can tell whether it
+        was because of this message.
         """
         async with aclosing(self._together((envelope,))) as attempt:
             async for answers in attempt:
@@ -220,7 +220,7 @@ class RabbitPublisher:
 
     async def _private_place(self) -> Place | Loss:
         """Open a connection on which nothing else travels."""
-        link = await connect(self._config, purpose="(one message)")
+        link = await connect(self._config, purpose="(one message)", private=True)
         if isinstance(link, Loss):
             return link
         channel: ConfirmChannel | Loss = CLOSED

@@ -64,7 +64,7 @@ class Recorder(ConfirmChannel):
 @asynccontextmanager
 async def linked(url: str, **config: Any) -> AsyncIterator[Link]:
     """One of our connections."""
-    link = await connect(BrokerConfig(url=lambda: url, name="contract", **config))
+    link = await connect(BrokerConfig(url=lambda: url, name="contract", **config), private=True)
     assert isinstance(link, Link), link
     try:
         yield link

@@ -4,12 +4,18 @@ import asyncio
 import itertools
 import os
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from relay.broker import RabbitPublisher
+from relay.broker import BrokerConfig, RabbitPublisher
+from relay.broker.channel import ConfirmChannel
+from relay.broker.connection import connect
+from relay.broker.flight import fly
+from relay.broker.link import Link
+from relay.broker.wire import encode
 from relay.model import Confirmed, Fault, Outcome, Unknown, Unreachable
 from services import find
 from services.find import OwnRabbitMQ
@@ -276,7 +282,7 @@ async def test_a_body_over_the_brokers_limit_is_blamed_alone(part: Amqp) -> None
         assert tally(outcomes) == {"confirmed": 51}
 
 
-async def test_a_connection_closed_with_a_verdict_blames_only_what_travels_alone(part: Amqp, proxy: MakeProxy) -> None:
+async def test_a_connection_closed_with_a_verdict_blames_nobody_that_shares_it(part: Amqp, proxy: MakeProxy) -> None:
     """Two lanes share the connection; a frame over the limit of one closes it for both."""
     between = await proxy(*address(part.url))
     poison = envelope(1, headers={"pad": "x" * 200_000})
@@ -294,10 +300,19 @@ async def test_a_connection_closed_with_a_verdict_blames_only_what_travels_alone
         assert {*tally(await first)} == {"unknown"}
         assert {*tally(await lane)} <= {"unknown", "confirmed"}
 
-        assert await publisher.ready() is None
-        publisher._link.frame_max = 2**20
-        outcomes = await publish(publisher, [poison])
-        assert word(outcomes[1]) == "blamed"
+
+async def test_a_message_that_costs_its_private_connection_is_blamed(part: Amqp) -> None:
+    link = await connect(BrokerConfig(url=lambda: part.url, name="private"), private=True)
+    assert isinstance(link, Link)
+    channel = await link.channel()
+    assert isinstance(channel, ConfirmChannel)
+    data = encode(envelope(1, headers={"pad": "x" * 200_000}), channel.number, 2**20)
+    assert isinstance(data, bytes)
+    outcomes: dict[int, Outcome] = {}
+    async for answers in fly(link, channel, deque([(1, data)]), confirm_timeout_s=5):
+        outcomes |= {answer.row_id: answer.outcome for answer in answers}
+    assert word(outcomes[1]) == "blamed"
+    await link.close(1)
 
 
 async def test_one_message_beside_a_busy_lane_is_judged_on_a_connection_of_its_own(

@@ -82,17 +82,17 @@ def test_a_close_without_a_code_is_a_verdict_too() -> None:
     ],
 )
 def test_the_end_of_a_connection_judges_only_by_a_protocol_error(error: BaseException | None, end: End) -> None:
-    assert connection_ended(error, in_flight=1) == end
+    assert connection_ended(error, alone=True) == end
 
 
 def test_a_connection_given_up_by_the_library_is_a_loss() -> None:
-    end = connection_ended(CancelledError(), in_flight=1)
+    end = connection_ended(CancelledError(), alone=True)
     assert isinstance(end, Loss)
     assert end.fault is Fault.LOST
 
 
-def test_a_verdict_with_others_in_flight_anywhere_on_the_connection_blames_nobody() -> None:
-    assert connection_ended(ConnectionFrameError("frame"), in_flight=2) == Verdict(501, "501 frame", alone=False)
+def test_a_verdict_on_a_connection_that_others_use_blames_nobody() -> None:
+    assert connection_ended(ConnectionFrameError("frame"), alone=False) == Verdict(501, "501 frame", alone=False)
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
