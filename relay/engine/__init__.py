@@ -49,6 +49,8 @@ class Engine:
         """Rows that must travel alone; see Batch."""
         self._scan = scan.Scan()
         self._poll_s = 0.0
+        self._probe_low = 0
+        """One past the row of the last probe: should that row be what ends the connection, another is asked next."""
         self._idle = False
         self._suspicious = False
         """The last claim met a suspected killer: take one row at a time, with nothing else in hand."""
@@ -133,7 +135,7 @@ class Engine:
         self._note(claim, low)
         if claim.rows:
             return claim
-        if probing:
+        if probing and low == 0:
             self.servers.proved("broker", Proof.CONNECTION)
         if self._drain and low == 0 and quiet:  # every row was looked at while none was in hand here
             self.stop()
@@ -153,13 +155,16 @@ class Engine:
 
     def _low(self) -> int:
         """Return where to begin; a question that needs a certain answer, or a certain row, begins at 0."""
-        if self.servers.probing_broker or self._suspicious or (self._drain and self._idle):
+        if self.servers.probing_broker:
+            return self._probe_low
+        if self._suspicious or (self._drain and self._idle):
             return 0
         return scan.start(self._scan, idle=self._idle, now=self._chance.now(), rescan_s=self._policy.rescan_s)
 
     def _note(self, claim: Claim, low: int) -> None:
         """Remember where the claim ended and how soon to claim again."""
         last_id = claim.rows[-1].id if claim.rows else None
+        self._probe_low = last_id + 1 if last_id is not None and self.servers.probing_broker else 0
         self._scan = scan.saw(self._scan, began=low, last_id=last_id, more=claim.more, now=self._chance.now())
         self._idle = not claim.rows
         self._suspicious = any(map(suspect, claim.rows))

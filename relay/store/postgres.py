@@ -21,6 +21,8 @@ from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
 from relay.store.rows import LooseText, as_composed, offered, row_of
 
+PROOF_S = 5.0
+"""So long after the last success of a transaction the server counts as there without being asked."""
 TIMEOUT_CUT = 8
 """A claim that ran into its timeout is tried with that many times fewer rows."""
 SKIPPED_MAX = 20_000
@@ -37,6 +39,8 @@ class PostgresStore:
         self._queries = compose(config.schema, config.table)
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
+        self._proved_at = 0.0
+        """Local monotonic time of the last success."""
         self._loose_text = False
         """The database has no encoding, so its texts may hold any bytes."""
         self._rows_max: int | None = None
@@ -56,12 +60,20 @@ class PostgresStore:
         await self._connections.close()
 
     async def ready(self) -> None:
-        """Make sure of a connection and of the table the relay needs: asks the server once after each failure."""
-        if self._claim is None:
+        """Make sure of a connection and of the table the relay needs: asks after a failure, and after a while of rest.
+
+        While the broker is gone nothing is claimed, and the database may go in the meantime.
+        """
+        if self._claim is None or time.monotonic() - self._proved_at > PROOF_S:
+            self._claim = None
             await self._verified()
         while self._unanswered:
-            await self._give_back(self._unanswered[0])
-            del self._unanswered[0]
+            claim = self._unanswered.pop()
+            try:
+                await self._give_back(claim)
+            except StoreUnavailable:
+                self._unanswered.append(claim)
+                raise
 
     async def _verified(self) -> bytes:
         facts = await self.facts()
@@ -77,6 +89,7 @@ class PostgresStore:
             payload_type_id=payload.type_id,
             encoding=facts.encoding,
         )
+        self._proved_at = time.monotonic()
         return self._claim
 
     async def facts(self) -> Facts:
@@ -111,6 +124,7 @@ class PostgresStore:
         except StoreUnavailable:
             self._claim = None
             raise
+        self._proved_at = time.monotonic()
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, on disk before it returns."""
