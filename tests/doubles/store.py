@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from relay.model import Claim, Fault, Mark, Sent
@@ -21,7 +21,7 @@ class Moment(Enum):
     BEFORE = auto()
     """Nothing took effect."""
     HALFWAY = auto()
-    """Of a settle, the rows marked sent took effect, and nothing else; of all others, nothing."""
+    """Of a settle the rows marked sent took effect, and nothing else."""
     AFTER = auto()
     """All took effect, and only the reply was lost."""
 
@@ -56,6 +56,8 @@ class MemoryStore:
         self.bug: Exception | None = None
         """Raised by the next claim: not a failure of the world, but of the code."""
         self._faults: dict[str, deque[Moment]] = defaultdict(deque)
+        self._known = False
+        """It was there, and no call has failed since."""
         self._unheard: list[UUID] = []
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the operation before it does anything."""
@@ -112,11 +114,14 @@ class MemoryStore:
     # -- what the relay does ------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Fail while the database is down; give back what claims took of which nobody heard."""
+        """Ask the database once after each failure, and give back what claims took of which nobody heard."""
+        if self._known and not self._unheard:
+            return
         lost = await self._op("ready")
         while self._unheard:
             self.table.give_back(self._unheard.pop())
         self._reply(lost)
+        self._known = True
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease due rows."""
@@ -168,12 +173,16 @@ class MemoryStore:
         self.on_call(op)
         await asyncio.sleep(self.delay_s.get(op, 0.0))
         if self.down is not None:
-            raise StoreUnavailable(self.down, "the database is down")
+            self._fail(self.down, "the database is down")
         moment = self._faults[op].popleft() if self._faults[op] else None
-        if moment is Moment.BEFORE or (moment is Moment.HALFWAY and op != "settle"):
-            raise StoreUnavailable(Fault.LOST, f"{op} was lost")
+        if moment is Moment.BEFORE:
+            self._fail(Fault.LOST, f"{op} was lost")
         return moment
 
     def _reply(self, lost: Moment | None) -> None:
         if lost is not None:
-            raise StoreUnavailable(Fault.LOST, "the reply was lost")
+            self._fail(Fault.LOST, "the reply was lost")
+
+    def _fail(self, fault: Fault, detail: str) -> NoReturn:
+        self._known = False
+        raise StoreUnavailable(fault, detail)
