@@ -228,3 +228,5 @@ class TickReport:
     """Spent waiting for the broker's answers."""
     carry_s: float = 0.0
     """From the claim in hand to the last mark written."""
+    examples: Mapping[Refusal, str] = field(default_factory=dict)
+    """For each reason the first row that was refused for it, and in what words."""

@@ -30,6 +30,7 @@ class Tally:
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = tuple(rows)
         self._outcomes: Counter[str] = Counter()
+        self._examples: dict[Refusal, str] = {}
         self._marks: list[Mark] = []
         self._delays_s: list[float] = []
         self.publish_s = 0.0
@@ -46,8 +47,9 @@ class Tally:
             case Confirmed():
                 self._outcomes["confirmed"] += 1
                 self._delays_s.append(row.waited_s + held_s)
-            case Refused(reason=reason):
+            case Refused(reason=reason, detail=detail):
                 self._outcomes[reason] += 1
+                self._examples.setdefault(reason, f"row {row.id}: {detail}")
             case Unreachable(fault=fault, written=written):
                 self._outcomes["unreachable"] += 1
                 if written:
@@ -73,6 +75,7 @@ class Tally:
         return TickReport(
             claimed=len(self._rows),
             outcomes=dict(self._outcomes),
+            examples=dict(self._examples),
             retried=sum(isinstance(mark, Retry) for mark in self._marks),
             failed=Counter(mark.reason for mark in self._marks if isinstance(mark, Failed)),
             released=sum(isinstance(mark, Release) for mark in self._marks),

@@ -20,7 +20,10 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     ),
     "relay.stopped": (_INFO, "The relay has ended as it was asked to."),
     "relay.crashed": (_ERROR, "The relay ended by a fault of its own; its rows are free when their lease ends."),
-    "tick": (_INFO, "A claim was carried to its end: rows by outcome and mark, and the seconds it took."),
+    "tick": (
+        _INFO,
+        "A claim was carried to its end: rows by outcome and mark, an example of each refusal, and the seconds.",
+    ),
     "rows.failed": (_WARNING, "Rows were given up; only a person's requeue brings them back."),
     "lease.lost": (_WARNING, "Another relay took rows that were in flight here; consumers may see them twice."),
     "marks.deferred": (_WARNING, "Marks could not be written; they stay in memory and are written first of all later."),

@@ -7,6 +7,8 @@ from relay.model import Backlog, TickReport
 from relay.observe.side import iso
 from relay.outage import Flowing, Outage, Probing, State
 
+EXAMPLE_CHARS_MAX = 300
+
 
 def tick(report: TickReport) -> dict[str, Any]:
     """Return a report as the fields of its one log line, zeros left out."""
@@ -15,6 +17,8 @@ def tick(report: TickReport) -> dict[str, Any]:
         fields["delay_max_s"] = round(max(report.delays_s), 4)
     marks = {"retried": report.retried, "failed": sum(report.failed.values()), "released": report.released}
     fields |= {name: rows for name, rows in marks.items() if rows}
+    if report.examples:
+        fields["examples"] = {str(reason): text[:EXAMPLE_CHARS_MAX] for reason, text in report.examples.items()}
     if report.doubts:
         fields["doubts"] = counts(report.doubts)
     seconds = {"claim_s": report.claim_s, "publish_s": report.publish_s, "carry_s": report.carry_s}

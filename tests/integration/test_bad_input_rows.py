@@ -113,6 +113,8 @@ async def test_every_bad_row_is_blamed_in_words_and_its_neighbours_arrive(db: Da
     for line in process.seen("rows.failed"):
         told.update(line["reasons"])
     assert told == Counter(error.partition(":")[0] for error, _ in bad.values())
+    examples = [text for line in process.seen("tick") for text in line.get("examples", {}).values()]
+    assert any(text.endswith(f"404 NOT_FOUND - no exchange 'nowhere' in vhost '{narrow.vhost}'") for text in examples)
     assert not process.seen("outage.began")
     assert SECRET not in log
     assert SECRET not in json.dumps([row[1] for row in rows])

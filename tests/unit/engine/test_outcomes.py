@@ -183,9 +183,9 @@ async def test_the_report_of_a_batch_adds_up(bench: Bench) -> None:
         await bench.observer.seen("tick")
     (report,) = bench.observer.reports[:1]
     outcomes = {"confirmed": 2, "rejected": 1, "invalid": 1}
-    assert report == TickReport(
-        4, outcomes, 1, {Refusal.INVALID: 1}, 0, {}, report.delays_s, report.claim_s, report.publish_s, report.carry_s
-    )
+    seconds = (report.delays_s, report.claim_s, report.publish_s, report.carry_s)
+    examples = {Refusal.REJECTED: "row 2: full", Refusal.INVALID: "row 4: headers must be a JSON object"}
+    assert report == TickReport(4, outcomes, 1, {Refusal.INVALID: 1}, 0, {}, *seconds, examples)
     assert len(report.delays_s) == 2
     assert 0 <= report.publish_s <= report.carry_s < 0.001
 
