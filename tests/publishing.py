@@ -8,6 +8,7 @@ from typing import Any
 
 from relay.broker import BrokerConfig, RabbitPublisher
 from relay.model import Answer, Envelope, HeaderValue, Outcome, Refused
+from relay.ports import Publisher
 
 CREATED_AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 
@@ -44,7 +45,7 @@ async def publishing(url: str | Callable[[], str], **config: Any) -> AsyncIterat
         await publisher.close(3)
 
 
-async def publish(publisher: RabbitPublisher, batch: Sequence[Envelope]) -> dict[int, Outcome]:
+async def publish(publisher: Publisher, batch: Sequence[Envelope]) -> dict[int, Outcome]:
     """Publish a batch; what became of each row."""
     answers: list[Answer] = []
     async with aclosing(publisher.publish(batch)) as flight:
