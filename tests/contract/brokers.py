@@ -17,8 +17,10 @@ from tests.builders import Amqp, eventually
 from tests.doubles import Fate, ScriptedPublisher
 from tests.publishing import envelope, publishing
 
-CONFIRM_TIMEOUT_S = 0.5
-CONNECT_TIMEOUT_S = 0.5
+PATIENCE_S = 10.0
+"""How long a publisher waits for a connection, or for a confirm."""
+IMPATIENCE_S = 0.5
+"""The same where it shall be in vain."""
 NO_FRAME_IS_TOO_LARGE = 2**20
 
 
@@ -97,8 +99,8 @@ class ScriptedStand:
         Kind.CLOSES_CONNECTION: Fate.CLOSE_CONNECTION,
     }
 
-    def __init__(self) -> None:
-        self.publisher = ScriptedPublisher(asyncio.get_running_loop().time, confirm_timeout_s=CONFIRM_TIMEOUT_S)
+    def __init__(self, timeout_s: float = PATIENCE_S) -> None:
+        self.publisher = ScriptedPublisher(asyncio.get_running_loop().time, confirm_timeout_s=timeout_s)
         self._counted: Counter[int] = Counter()
 
     def envelopes(self, batch: Batch) -> Sequence[Envelope]:
@@ -208,13 +210,13 @@ MakeProxy = Callable[[str, int], Awaitable[Proxy]]
 
 
 @asynccontextmanager
-async def on_rabbit(amqp: Amqp, proxy: MakeProxy) -> AsyncIterator[RabbitStand]:
+async def on_rabbit(amqp: Amqp, proxy: MakeProxy, timeout_s: float = PATIENCE_S) -> AsyncIterator[RabbitStand]:
     """A real one, with a queue `all`, and a queue `full` that is."""
     await amqp.queue("all")
     await amqp.queue("full", x_max_length=1, x_overflow="reject-publish")
     server = urlsplit(amqp.url)
     between = await proxy(server.hostname or "127.0.0.1", server.port or 5672)
-    timeouts = {"confirm_timeout_s": CONFIRM_TIMEOUT_S, "connect_timeout_s": CONNECT_TIMEOUT_S}
+    timeouts = {"confirm_timeout_s": timeout_s, "connect_timeout_s": timeout_s}
     async with publishing(between.url(amqp.url), **timeouts) as publisher, publishing(amqp.url) as filler:
         async for _ in filler.publish([envelope(1, "full")]):
             pass

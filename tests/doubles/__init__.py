@@ -1,6 +1,7 @@
 """Stand-ins for the world, typed like it, on a clock that jumps: an outage of an hour takes no time.
 
-They earn their trust: the contract tests run the real store and publisher through the same scenarios.
+The store and the publisher earn their trust: tests/contract runs the real ones through the same scenarios, and each
+suite says what it cannot compare. The observer has no real twin: it only remembers.
 """
 
 from tests.doubles.bench import Bench

@@ -33,6 +33,7 @@ class _Flight:
     def __init__(self, row_ids: Iterable[int], doubted: set[int]) -> None:
         self._doubted = doubted
         self.waiting = dict.fromkeys(row_ids)
+        self.lone = len(self.waiting) == 1
         self.fresh: list[Answer] = []
         self.news = asyncio.Event()
 
@@ -190,9 +191,9 @@ class ScriptedPublisher:
                 case Refused() as refused:
                     flight.answer(row_id, refused)
                 case Fate.CLOSE_CHANNEL:
-                    self._close([flight])
+                    self._close([flight], alone=len(flight.waiting) == 1)
                 case Fate.CLOSE_CONNECTION:
-                    self._close(self._flights)
+                    self._close(self._flights, alone=flight.lone and len(self._flights) == 1)
                 case Fate.LOSE_CONNECTION:
                     self.lose()
                 case Fate.SILENCE:
@@ -212,8 +213,7 @@ class ScriptedPublisher:
         else:
             flight.answer(row_id, Confirmed())
 
-    def _close(self, flights: Iterable[_Flight]) -> None:
-        flights = tuple(flights)
-        alone = sum(len(flight.waiting) for flight in flights) == 1 and not self.unknown_alone
-        for flight in flights:
-            flight.answer_all(Refused(Refusal.BLAMED, "closed") if alone else Unknown("closed with others in flight"))
+    def _close(self, flights: Iterable[_Flight], *, alone: bool) -> None:
+        blamed = alone and not self.unknown_alone
+        for flight in tuple(flights):
+            flight.answer_all(Refused(Refusal.BLAMED, "closed") if blamed else Unknown("closed with others in flight"))
