@@ -6,6 +6,7 @@ Our own events come from `relay.observe`. A library's record becomes the event `
 
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -105,7 +106,7 @@ class _Lines(logging.StreamHandler[TextIO]):
 def _renderer(form: str, stream: TextIO) -> list[Processor]:
     if form == "json":
         return [structlog.processors.JSONRenderer(default=str)]
-    return [_plain, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    return [_plain, structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"))]
 
 
 def _pinned(record: logging.LogRecord) -> bool:

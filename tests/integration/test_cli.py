@@ -166,6 +166,14 @@ async def test_colours_are_for_terminals_whose_owner_wants_them() -> None:
         assert "\x1b" not in "".join((await command(env, *args))[1:])
 
 
+async def test_the_log_for_a_person_has_colours_as_they_wish(db: Database, amqp: Amqp) -> None:
+    env = environment(db.url, amqp.url, {"LOG_FORMAT": "console"})
+    code, shown = await on_a_terminal(env, "run", "--drain")
+    assert (code, "\x1b[" in shown, "relay.stopped" in shown) == (0, True, True)
+    code, shown = await on_a_terminal(env | {"NO_COLOR": "1"}, "run", "--drain")
+    assert (code, "\x1b[" in shown, "relay.stopped" in shown) == (0, False, True)
+
+
 async def test_an_old_encoding_costs_signs_not_the_command() -> None:
     env = environment("postgresql://relay:x@127.0.0.1:1/shop", "amqp://relay:x@127.0.0.1:1/")
     code, out, err = await command(env | {"PYTHONIOENCODING": "latin1"}, "check")
