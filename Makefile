@@ -26,7 +26,7 @@ demo: servers  ## Show the relay at work: real servers, real faults, a verdict (
 
 .PHONY: test
 test: servers  ## Run the whole suite against real servers and hold the coverage.
-	@$(BIN)/python -m pytest --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
 	@echo 'Every branch of the pure floors:'
 	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
 
