@@ -89,16 +89,22 @@ def own_postgres() -> Iterator[Callable[..., OwnPostgres]]:
 
 
 @pytest.fixture
-def own_database(own_postgres: Callable[..., OwnPostgres]) -> Callable[..., tuple[OwnPostgres, Database]]:
-    """Makes a server to break with a migrated database in it; the caller closes the database."""
+async def own_database(
+    own_postgres: Callable[..., OwnPostgres],
+) -> AsyncIterator[Callable[..., tuple[OwnPostgres, Database]]]:
+    """Makes a server to break with a migrated database in it."""
+    databases: list[Database] = []
 
     def make(**options: Any) -> tuple[OwnPostgres, Database]:
         server = own_postgres(**options)
         server.create_database("service")
         migrate.apply(server.url("service"))
-        return server, Database(server.url("service"), "service")
+        databases.append(Database(server.url("service"), "service"))
+        return server, databases[-1]
 
-    return make
+    yield make
+    for database in databases:
+        await database.close()
 
 
 @pytest.fixture

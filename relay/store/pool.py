@@ -84,6 +84,8 @@ class Connections:
         self._config = config
         self._on_db = on_db
         self._pool: AsyncConnectionPool[Connection] | None = None
+        self.found_dead = False
+        """A connection was dead when it was to be used, and the pool replaced it: the server may have crashed."""
 
     async def open(self) -> None:
         """Make the pool; connects to nothing yet."""
@@ -95,7 +97,7 @@ class Connections:
             min_size=0,
             max_size=self._config.pool_size,
             open=False,
-            check=check,
+            check=self._check,
             name="outbox-relay",
             timeout=CONNECT_TIMEOUT_S + 2,
             max_lifetime=LIFETIME_S,
@@ -109,6 +111,13 @@ class Connections:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
+
+    async def _check(self, conn: Connection) -> None:
+        try:
+            await check(conn)
+        except BaseException:
+            self.found_dead = True
+            raise
 
     def _conninfo(self) -> str:
         return complete(self._config.conninfo(), self._config.application_name)

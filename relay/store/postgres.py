@@ -20,6 +20,7 @@ from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
 from relay.store.rows import LooseText, as_composed, offered, row_of
+from relay.store.unflushed import Unflushed
 
 PROOF_S = 5.0
 """So long after the last success of a transaction the server counts as there without being asked."""
@@ -47,6 +48,7 @@ class PostgresStore:
         """Rows a claim asks for at most, after large rows cut one by its bytes."""
         self._unanswered: list[Mapping[str, object]] = []
         """Claims that failed, perhaps after their commit: the parameters that give them back."""
+        self._unflushed = Unflushed()
 
     async def open(self) -> None:
         """Get ready to connect; needs no server."""
@@ -64,9 +66,10 @@ class PostgresStore:
 
         While the broker is gone nothing is claimed, and the database may go in the meantime.
         """
-        if self._claim is None or time.monotonic() - self._proved_at > PROOF_S:
-            self._claim = None
+        if self._claim is None or self._connections.found_dead or time.monotonic() - self._proved_at > PROOF_S:
+            self._claim, self._connections.found_dead = None, False
             await self._verified()
+            await self._mark_again()
         while self._unanswered:
             claim = self._unanswered.pop()
             try:
@@ -74,6 +77,14 @@ class PostgresStore:
             except StoreUnavailable:
                 self._unanswered.append(claim)
                 raise
+
+    async def _mark_again(self) -> None:
+        """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash."""
+        bookmark, row_ids = self._unflushed.bookmark(), self._unflushed.ids()
+        if row_ids:
+            async with self._transaction("settle", DURABLE) as conn:
+                await conn.execute(self._queries.mark_sent, {"ids": row_ids})
+            self._unflushed.forget(bookmark)
 
     async def _verified(self) -> bytes:
         facts = await self.facts()
@@ -139,6 +150,7 @@ class PostgresStore:
             "lease_s": float(self._config.lease_s),
             "token": token,
         }
+        bookmark = self._unflushed.bookmark()
         try:
             records = await self._take(query, params)
         except (StoreUnavailable, asyncio.CancelledError) as error:
@@ -148,6 +160,8 @@ class PostgresStore:
             raise
         # RETURNING keeps no order.
         rows = tuple(sorted(map(row_of, records), key=attrgetter("id")))
+        if rows:  # a commit that wrote something waited for the disk, and took all earlier ones there
+            self._unflushed.forget(bookmark)
         candidates = offered(records[0]) if records else 0
         self._adapt(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
@@ -187,6 +201,7 @@ class PostgresStore:
         if sent:
             async with self._transaction("settle", LAZY) as conn:
                 await conn.execute(self._queries.mark_sent, {"ids": sent})
+            self._unflushed.add(sent)
         fenced = [mark for mark in marks if not isinstance(mark, Sent)]
         if not fenced:
             return frozenset()

@@ -1,8 +1,9 @@
-"""What a crash of Postgres erases must not have been handed to anybody."""
+"""What a crash of Postgres erases: never what was handed to anybody, and of the marks nothing for good."""
 
 import asyncio
 from collections.abc import Callable
 
+from relay.model import Sent
 from services.find import OwnPostgres
 from tests.builders import Database
 from tests.stores import a_store, claim, ids
@@ -39,3 +40,22 @@ async def test_a_claimed_row_survives_a_crash_although_its_producer_did_not_wait
         assert found == [(ids(taken)[0], "claimed", 1)]
     finally:
         await db.close()
+
+
+async def test_marks_that_a_crash_undoes_are_written_again_and_no_row_is_claimed_twice(
+    own_database: OwnDatabaseMaker,
+) -> None:
+    server, db = await asyncio.to_thread(lambda: own_database(durable=True, settings=SLOW_WAL))
+    await db.insert(n=5)
+    await db.close()  # its connection would not survive
+    async with a_store(db.url) as store:
+        await store.ready()
+        taken = await claim(store)
+        await store.settle(taken.token, [Sent(row_id) for row_id in ids(taken)])
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert await db.fetch("SELECT status, count(*) FROM {table} GROUP BY status") == [("pending", 5)]
+        # The pool replaces the dead connection without a word, and the rows are still leased.
+        assert (await store.claim(limit=10, low=0)).rows == ()
+        await store.ready()
+        assert await db.fetch("SELECT status, count(*) FROM {table} GROUP BY status") == [("sent", 5)]
