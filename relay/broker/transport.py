@@ -80,4 +80,5 @@ class Transport(TransportFactory):
             return
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._writer.transport.abort()
+        with suppress(AttributeError):  # of a TLS transport that has ended already, in the first releases of Python 3.11
+            self._writer.transport.abort()
