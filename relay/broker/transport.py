@@ -80,5 +80,6 @@ class Transport(TransportFactory):
             return
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        with suppress(AttributeError):  # of a TLS transport that has ended already, in the first releases of Python 3.11
+        # Early releases of Python 3.11, Debian's too, raise it for a TLS transport that has ended already.
+        with suppress(AttributeError):
             self._writer.transport.abort()
