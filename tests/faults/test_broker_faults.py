@@ -21,7 +21,6 @@ from services import find
 from services.find import OwnRabbitMQ
 from services.process import free_port
 from services.proxy import Proxy
-from services.tls import Authority, Tls
 from tests.builders import Amqp, eventually
 from tests.publishing import envelope, envelopes, publish, publishing, tally, word
 
@@ -30,16 +29,9 @@ BODY_BYTES_MAX = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The certificate authority that the broker trusts."""
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="module")
-def broker(authority: Authority) -> Iterator[OwnRabbitMQ]:
-    """A broker to break; each test leaves it whole. It asks TLS clients for a certificate."""
-    config = [f"max_message_size = {BODY_BYTES_MAX}"]
-    made = find.own_rabbitmq(config=config, tls=authority.issue("localhost"), verify_peer=True)
+def broker() -> Iterator[OwnRabbitMQ]:
+    """A broker to break; each test leaves it whole."""
+    made = find.own_rabbitmq(config=[f"max_message_size = {BODY_BYTES_MAX}"])
     yield made
     made.close()
 
@@ -400,7 +392,6 @@ async def test_what_is_in_the_way_of_a_connection_is_said(broker: OwnRabbitMQ, p
         (f"amqp://guest:secret@localhost:{nowhere}/", Fault.REFUSED, "connection refused"),
         ("amqp://guest:secret@broker.invalid/", Fault.UNREACHABLE, "broker.invalid:5672: the host name cannot"),
         (f"amqps://guest:secret@127.0.0.1:{address(part.url)[1]}/", Fault.TLS, ""),
-        (f"amqp://guest:secret@127.0.0.1:{tls_port(broker)}/", Fault.LOST, "is it a port for amqps?"),
         ("http://guest:secret@127.0.0.1/", Fault.OTHER, "must begin with amqp:// or amqps://"),
         ("amqp://guest:secret@127.0.0.1:port/", Fault.OTHER, "the broker's URL cannot be used"),
         ("amqp:///", Fault.OTHER, "name a host"),
@@ -454,65 +445,6 @@ async def test_the_broker_is_told_who_we_are(broker: OwnRabbitMQ, part: Amqp) ->
         (line,) = (line for line in told.splitlines() if "orders relay 7" in line)
         assert "outbox-relay" in line
         assert line.endswith("10")
-
-
-# -- TLS --------------------------------------------------------------------------------------------------------
-
-
-def tls_url(broker: OwnRabbitMQ, part: Amqp, **query: str | Path) -> str:
-    """The amqps URL with those query parameters; `host` is not one of them."""
-    host = query.pop("host", "localhost")
-    plain = part.url.replace("amqp://", "amqps://").partition("@")[0]
-    tail = "&".join(f"{name}={value}" for name, value in query.items())
-    return f"{plain}@{host}:{tls_port(broker)}/{part.vhost}?{tail}"
-
-
-def tls_port(broker: OwnRabbitMQ) -> int:
-    """Where it speaks TLS; only a broker of the machine's own binaries does."""
-    return int(getattr(broker, "tls_port", 0))
-
-
-@pytest.fixture(scope="module")
-def client(authority: Authority) -> Tls:
-    """A client certificate that the broker trusts."""
-    return authority.issue("relay.example", common_name="relay")
-
-
-async def test_a_private_authority_and_a_client_certificate_are_enough(
-    broker: OwnRabbitMQ, part: Amqp, client: Tls
-) -> None:
-    url = tls_url(broker, part, cafile=client.ca, certfile=client.cert, keyfile=client.key)
-    async with publishing(url) as publisher:
-        mixed = [envelope(1, body=b"x" * 2**20), envelope(2, "nowhere"), envelope(3, exchange="missing")]
-        assert tally(await publish(publisher, mixed)) == {"confirmed": 1, "unroutable": 1, "no_exchange": 1}
-
-
-async def test_a_certificate_is_not_looked_at_only_when_told_so(broker: OwnRabbitMQ, part: Amqp, client: Tls) -> None:
-    url = tls_url(broker, part, certfile=client.cert, keyfile=client.key, no_verify_ssl="1")
-    async with publishing(url) as publisher:
-        assert await publisher.ready() is None
-
-
-async def test_tls_that_does_not_fit_says_why(broker: OwnRabbitMQ, part: Amqp, client: Tls, tmp_path: Path) -> None:
-    stranger = Authority(tmp_path, "strangers").issue("relay.example", common_name="stranger")
-    ours: dict[str, str | Path] = {"cafile": client.ca, "certfile": client.cert, "keyfile": client.key}
-    for url, detail in (
-        (tls_url(broker, part, **ours | {"cafile": stranger.ca}), "certificate verify failed: "),
-        (tls_url(broker, part, certfile=client.cert, keyfile=client.key), "certificate verify failed: "),
-        (
-            tls_url(broker, part, **ours | {"host": "127.0.0.1"}),
-            "IP address mismatch, certificate is not valid for '127.0.0.1'",
-        ),
-        (tls_url(broker, part, **ours | {"cafile": "/nonexistent"}), "cannot be loaded: [Errno 2]"),
-        (tls_url(broker, part, **ours | {"keyfile": stranger.key}), "cannot be loaded: "),
-        (tls_url(broker, part, **ours | {"certfile": stranger.cert, "keyfile": stranger.key}), ""),
-        (tls_url(broker, part, cafile=client.ca), ""),
-    ):
-        async with publishing(url) as publisher:
-            told = await publisher.ready()
-            assert told is not None, url
-            assert told.fault is Fault.TLS, told
-            assert detail in told.detail
 
 
 def address(url: str) -> tuple[str, int]:
