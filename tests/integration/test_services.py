@@ -137,7 +137,9 @@ async def test_nothing_outlives_a_killed_parent(module: str, name: str, number: 
     assert parent.stdout is not None
     guard, folder, *pids = (await parent.stdout.readline()).decode().split()
     members = [int(guard), *map(int, pids)]
-    assert all(map(_alive, members))
+    # The guard, the server and its processes; the one that served the last look at the server may be ending just now.
+    assert _alive(members[0])
+    assert sum(map(_alive, members)) > 2
     os.kill(parent.pid, number)
     await parent.wait()
 
