@@ -91,17 +91,19 @@ def status(*, as_json: bool, watch: bool) -> int:
 
 def _watch(look: Callable[[], tuple[str, int]], *, clear: bool) -> int:
     """Look until interrupted; on a terminal each look takes the place of the one before."""
-    import time
+    import signal
+    import threading
 
-    try:
-        while True:
-            text, _ = look()
-            if clear:
-                click.clear()  # does nothing when stdout is no terminal
-            click.echo(text)
-            time.sleep(WATCH_S)
-    except KeyboardInterrupt:
-        return DONE
+    # A flag, not KeyboardInterrupt: raised in the midst of a callback that one would be lost.
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    while not stop.is_set():
+        text, _ = look()
+        if clear:
+            click.clear()  # does nothing when stdout is no terminal
+        click.echo(text)
+        stop.wait(WATCH_S)
+    return DONE
 
 
 def _look(known: "Settings", *, as_json: bool) -> tuple[str, int]:
