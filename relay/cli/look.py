@@ -92,17 +92,24 @@ def status(*, as_json: bool, watch: bool) -> int:
 def _watch(look: Callable[[], tuple[str, int]], *, clear: bool) -> int:
     """Look until interrupted; on a terminal each look takes the place of the one before."""
     import signal
-    import threading
+    import time
 
-    # A flag, not KeyboardInterrupt: raised in the midst of a callback that one would be lost.
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    while not stop.is_set():
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    # A plain flag: KeyboardInterrupt in the midst of a callback is lost, and an Event's lock may be held right now.
+    signal.signal(signal.SIGINT, stop)
+    while not stopped:
         text, _ = look()
         if clear:
             click.clear()  # does nothing when stdout is no terminal
         click.echo(text)
-        stop.wait(WATCH_S)
+        until = time.monotonic() + WATCH_S
+        while not stopped and time.monotonic() < until:
+            time.sleep(WATCH_S / 20)
     return DONE
 
 
