@@ -94,14 +94,10 @@ def _watch(look: Callable[[], tuple[str, int]], *, clear: bool) -> int:
     import signal
     import time
 
-    stopped = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopped
-        stopped = True
+    stopped: list[int] = []
 
     # A plain flag: KeyboardInterrupt in the midst of a callback is lost, and an Event's lock may be held right now.
-    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
     while not stopped:
         text, _ = look()
         if clear:
