@@ -17,8 +17,8 @@ from services.proxy import Proxy
 from tests.builders import Amqp, Database
 
 for _name in list(os.environ):
-    # What a developer's shell says about servers is not for the tests, nor for the commands they start.
-    if _name.startswith(("PG", "RELAY_")) and not _name.startswith("RELAY_TEST_"):
+    # What a developer's shell says about servers and colours is not for the tests, nor for the commands they start.
+    if _name.startswith(("PG", "RELAY_", "NO_COLOR", "FORCE_COLOR")) and not _name.startswith("RELAY_TEST_"):
         del os.environ[_name]
 
 
