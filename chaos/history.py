@@ -107,7 +107,7 @@ class Fault:
     stalls: bool = False
     """While it lasts nothing needs to arrive."""
     erases: bool = False
-    """Postgres may forget committed rows: a crash when commits do not wait for the disk, a failover to a late standby."""
+    """Postgres may forget committed rows: a crash when commits do not wait for the disk, a failover that was late."""
 
 
 @dataclass(frozen=True, slots=True)
