@@ -1,9 +1,10 @@
 """What was committed against what arrived. Pure: no file, no clock, no server."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol, TypeVar
 
 
 class Fate(Enum):
@@ -31,6 +32,34 @@ class Arrival:
     digest: str
     redelivered: bool
     """The broker says that it handed this very copy out before; it is not a copy of the relay's."""
+
+
+class Delivery(Protocol):
+    """What tells a relay's copy from a broker's."""
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def redelivered(self) -> bool: ...
+
+
+AnyDelivery = TypeVar("AnyDelivery", bound=Delivery)
+
+
+def copies(arrivals: Iterable[AnyDelivery]) -> list[AnyDelivery]:
+    """Return the further copies that the relay published, of deliveries in their order.
+
+    One that the broker flags it has handed out before: to a consumer that was gone before its ack.
+    """
+    seen: set[str] = set()
+    found: list[AnyDelivery] = []
+    for each in arrivals:
+        # A flagged copy may be the first one the consumer *recorded*: then it repeats nothing.
+        if each.message_id in seen and not each.redelivered:
+            found.append(each)
+        seen.add(each.message_id)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +104,7 @@ def judge(orders: Mapping[str, Order], arrivals: Sequence[Arrival], *, duplicate
     """Compare the two sides by message id."""
     fates = Counter(order.fate for order in orders.values())
     came = Counter(arrival.message_id for arrival in arrivals)
-    again = Counter(arrival.message_id for arrival in arrivals if arrival.redelivered)
-    # A copy flagged as redelivered may be the first one this consumer *recorded*: then it repeats nothing.
-    redelivered = {message_id: min(again[message_id], times - 1) for message_id, times in came.items()}
+    duplicates = len(copies(arrivals))
     meant = {message_id for message_id, order in orders.items() if order.fate is not Fate.ROLLED_BACK}
     altered = {
         each.message_id
@@ -92,8 +119,8 @@ def judge(orders: Mapping[str, Order], arrivals: Sequence[Arrival], *, duplicate
         lost=tuple(key for key, order in orders.items() if order.fate is Fate.COMMITTED and key not in came),
         phantom=tuple(message_id for message_id in came if message_id not in meant),
         altered=tuple(sorted(altered)),
-        duplicates=came.total() - len(came) - sum(redelivered.values()),
-        redelivered=sum(redelivered.values()),
+        duplicates=duplicates,
+        redelivered=len(arrivals) - len(came) - duplicates,
         duplicates_max=duplicates_max,
     )
 

@@ -83,6 +83,12 @@ def test_a_redelivery_of_what_was_never_recorded_repeats_nothing() -> None:
     assert (verdict.duplicates, verdict.redelivered, verdict.delivered) == (0, 0, 2)
 
 
+def test_a_copy_after_a_redelivery_that_was_recorded_first_is_the_relays() -> None:
+    verdict = judge(ORDERS, [came("a", redelivered=True), came("a"), came("b")], duplicates_max=1)
+
+    assert (verdict.duplicates, verdict.redelivered, verdict.delivered) == (1, 0, 2)
+
+
 @pytest.mark.parametrize(("arrivals", "delivered"), [([came("a")], 1), ([came("a"), came("u")], 2)])
 def test_an_unknown_commit_may_arrive_or_not(arrivals: list[Arrival], delivered: int) -> None:
     verdict = judge({"a": COMMITTED, "u": UNKNOWN}, arrivals, duplicates_max=0)
