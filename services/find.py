@@ -1,10 +1,13 @@
-"""Which Postgres and RabbitMQ to use, in this order: named by the environment, a Docker engine's, the machine's own."""
+"""Which Postgres and RabbitMQ to use, in this order: named by the environment, a Docker engine's, the machine's own.
+
+The environment may name running servers, or a folder with a RabbitMQ to start private nodes of.
+"""
 
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from services import containers, postgres, rabbitmq
+from services import containers, postgres, rabbitmq_binaries
 from services.broker import Broker
 from services.containers import ContainerPostgres, ContainerRabbitMQ
 from services.postgres import Postgres, PostgresServer
@@ -47,18 +50,20 @@ def has_binaries(binaries: Callable[[], object]) -> bool:
 def plan() -> dict[str, str]:
     """For each service, what would be used, for a person; nothing is started."""
     return {
-        "Postgres": _plan(DATABASE_VARIABLE, containers.POSTGRES_IMAGE, postgres.binaries),
-        "RabbitMQ": _plan(AMQP_VARIABLE, containers.RABBITMQ_IMAGE, rabbitmq.binaries),
+        "Postgres": _plan(DATABASE_VARIABLE, containers.POSTGRES_IMAGE, postgres.binaries, contained=engine()),
+        "RabbitMQ": _plan(
+            AMQP_VARIABLE, containers.RABBITMQ_IMAGE, rabbitmq_binaries.binaries, contained=_contained_broker()
+        ),
     }
 
 
-def _plan(variable: str, image: str, binaries: Callable[[], object]) -> str:
+def _plan(variable: str, image: str, binaries: Callable[[], object], *, contained: bool) -> str:
     if os.environ.get(variable):
         return f"the server named by {variable}"
-    if engine():
+    if contained:
         return f"a container of {image}"
     if has_binaries(binaries):
-        return f"a private server from the machine's own {binaries()}"
+        return f"a private server from {binaries()}"
     return "none: there is neither a Docker engine nor a binary"
 
 
@@ -75,7 +80,7 @@ def shared_rabbitmq() -> Broker:
     """A broker to make vhosts in. Raises NothingFound."""
     if url := os.environ.get(AMQP_VARIABLE):
         return Broker(url)
-    if engine():
+    if _contained_broker():
         return ContainerRabbitMQ()
     return _private_rabbitmq(config=(), tls=None, verify_peer=True)
 
@@ -101,9 +106,14 @@ def own_rabbitmq(
     *, config: Sequence[str] = (), tls: Tls | None = None, verify_peer: bool = True, engine_first: bool = False
 ) -> OwnRabbitMQ:
     """A broker to break; found as `own_postgres` is. Raises NothingFound."""
-    if _in_container(rabbitmq.binaries, engine_first) and not config and tls is None:
+    if _in_container(rabbitmq_binaries.binaries, engine_first and _contained_broker()) and not config and tls is None:
         return ContainerRabbitMQ()
     return _private_rabbitmq(config=config, tls=tls, verify_peer=verify_peer)
+
+
+def _contained_broker() -> bool:
+    """Whether a shared broker is a container: an engine answers, and nobody named an unpacked server."""
+    return engine() and not os.environ.get(rabbitmq_binaries.TREE_VARIABLE)
 
 
 def _in_container(binaries: Callable[[], object], engine_first: bool) -> bool:  # noqa: FBT001  # named at the callers
@@ -120,7 +130,7 @@ def _private_postgres(
 
 
 def _private_rabbitmq(*, config: Sequence[str], tls: Tls | None, verify_peer: bool) -> RabbitMQ:
-    if not has_binaries(rabbitmq.binaries):
+    if not has_binaries(rabbitmq_binaries.binaries):
         tried = "no binaries on this machine" if engine() else "no Docker engine answers, no binaries on this machine"
         raise NothingFound("RabbitMQ", AMQP_VARIABLE, "rabbitmq-server", tried)
     return RabbitMQ(config=config, tls=tls, verify_peer=verify_peer)

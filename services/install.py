@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from services import postgres, rabbitmq
+from services import postgres, rabbitmq_binaries
 from services.find import AMQP_VARIABLE, DATABASE_VARIABLE, engine, has_binaries, plan
+from services.rabbitmq_binaries import WrongTree
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this script before a package starts a service; 101 means: not allowed."""
@@ -27,7 +28,7 @@ def missing() -> list[str]:
         return []
     wanted = (
         ("postgresql", DATABASE_VARIABLE, postgres.binaries),
-        ("rabbitmq-server", AMQP_VARIABLE, rabbitmq.binaries),
+        ("rabbitmq-server", AMQP_VARIABLE, rabbitmq_binaries.binaries),
     )
     return [name for name, variable, find in wanted if not os.environ.get(variable) and not has_binaries(find)]
 
@@ -69,7 +70,11 @@ def apt(packages: list[str], root: list[str]) -> str | None:
 def main() -> int:
     """Install what is missing and tell what will be used; 1 when a server cannot be had."""
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{EXTRA_PATH}"
-    packages = missing()
+    try:
+        packages = missing()
+    except WrongTree as error:
+        print(error, file=sys.stderr)
+        return 1
     if packages:
         names = " and ".join(packages)
         by_hand = (

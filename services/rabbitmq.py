@@ -8,7 +8,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from services.broker import Broker, answers_amqp
-from services.process import Process, ServerFailed, User, environment, free_port, make_folder
+from services.process import Process, ServerFailed, environment, free_port, make_folder
+from services.rabbitmq_binaries import binaries
 from services.tls import Tls
 
 STOP_S = 60.0
@@ -29,9 +30,9 @@ class RabbitMQ(Broker):
 
         Raises ServerFailed, also when there are no binaries.
         """
-        self.bin = binaries()
+        self._binaries = binaries()
         self.name = f"relay-{token_hex(4)}@localhost"
-        self._user = User.named("rabbitmq")
+        self._user = self._binaries.user
         self.folder = make_folder("relay-rabbitmq", self._user)
         self.log = self.folder / "rabbit.log"
         self._process = Process(self.folder, self.folder / "console.log", signal.SIGKILL, self._user)
@@ -49,7 +50,7 @@ class RabbitMQ(Broker):
         except BaseException:
             self._process.remove()
             raise
-        self.how = f"the machine's own binaries, {self.bin}"
+        self.how = self._binaries.how
 
     def _configure(self, config: Sequence[str], tls: Tls | None, *, verify_peer: bool) -> None:
         self.port, management, epmd, distribution = (free_port() for _ in range(4))
@@ -69,6 +70,7 @@ class RabbitMQ(Broker):
         self._user.own(self.folder / "rabbitmq.conf", self.folder / "enabled_plugins", self.folder / "env.conf")
         self._env = environment(
             ("RABBITMQ_", "ERL_", "ELIXIR_"),
+            PATH=self._binaries.path,
             HOME=str(self.folder),  # the cookie
             LC_ALL="C.UTF-8",
             ERL_CRASH_DUMP="/dev/null",
@@ -108,7 +110,7 @@ class RabbitMQ(Broker):
 
     def start(self) -> None:
         """Start it on its data and ports; returns when it takes AMQP connections and manages vhosts."""
-        self._process.start([str(self.bin / "rabbitmq-server")], self._env)
+        self._process.start([str(self._binaries.scripts / "rabbitmq-server")], self._env)
         self._process.wait_ready(self._answers)
 
     def _answers(self) -> bool:
@@ -127,7 +129,7 @@ class RabbitMQ(Broker):
         if not self.running:
             raise ServerFailed("rabbitmqctl needs a running node")
         env = self._env | {"ERL_FLAGS": "-start_epmd false", "RABBITMQ_CTL_ERL_ARGS": "+S 1:1"}
-        return self._user.run([str(self.bin / "rabbitmqctl"), "--quiet", *args], env=env, cwd=self.folder)
+        return self._user.run([str(self._binaries.scripts / "rabbitmqctl"), "--quiet", *args], env=env, cwd=self.folder)
 
     def alarm(self, *, on: bool) -> None:
         """Raise or clear the memory alarm: publishing connections are blocked while it lasts."""
@@ -165,19 +167,6 @@ class RabbitMQ(Broker):
     def close(self) -> None:
         """End it and remove its folder."""
         self._process.remove()
-
-
-def binaries() -> Path:
-    """The folder of `rabbitmq-server` and `rabbitmqctl`. Raises ServerFailed when there is none.
-
-    Debian's /usr/sbin has wrappers that insist on the system's own node; the real scripts are elsewhere.
-    """
-    on_path = shutil.which("rabbitmq-server")
-    candidates = [Path("/usr/lib/rabbitmq/bin"), *([Path(on_path).resolve().parent] if on_path else [])]
-    for folder in candidates:
-        if (folder / "rabbitmq-server").exists() and (folder / "rabbitmqctl").exists() and shutil.which("erl"):
-            return folder
-    raise ServerFailed("no RabbitMQ binaries: on Debian and Ubuntu `apt-get install rabbitmq-server`")
 
 
 def _command(pid: int) -> str:

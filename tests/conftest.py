@@ -14,6 +14,7 @@ from services.broker import Broker
 from services.find import OwnPostgres, OwnRabbitMQ
 from services.postgres import PostgresServer
 from services.proxy import Proxy
+from services.rabbitmq_binaries import WrongTree
 from tests.builders import Amqp, Database
 
 for _name in list(os.environ):
@@ -24,7 +25,10 @@ for _name in list(os.environ):
 
 def pytest_report_header() -> list[str]:
     """Say which servers the run will use; pytest-randomly says the seed."""
-    return [f"{service}: {source}" for service, source in find.plan().items()]
+    try:
+        return [f"{service}: {source}" for service, source in find.plan().items()]
+    except WrongTree as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session")

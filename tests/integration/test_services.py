@@ -11,7 +11,7 @@ import aio_pika
 import psycopg
 import pytest
 
-from services import find
+from services import find, install, rabbitmq_binaries
 from services.find import NothingFound, OwnPostgres, OwnRabbitMQ
 from services.process import ServerFailed
 from services.proxy import Proxy
@@ -101,6 +101,32 @@ async def test_a_missing_server_is_an_error_that_says_how_to_get_one(monkeypatch
     monkeypatch.setattr(find, "has_binaries", lambda _binaries: False)
     with pytest.raises(NothingFound, match=f"apt-get install postgresql.*{find.DATABASE_VARIABLE}"):
         find.shared_postgres()
+
+
+def test_an_unpacked_rabbitmq_is_used_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts, erlang = tmp_path / "usr/lib/rabbitmq/bin", tmp_path / "usr/bin"
+    for program in (scripts / "rabbitmq-server", scripts / "rabbitmqctl", erlang / "erl"):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.touch(0o755)
+    monkeypatch.delenv(find.AMQP_VARIABLE, raising=False)
+    monkeypatch.setenv(rabbitmq_binaries.TREE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(find, "engine", lambda: True)
+    assert find.plan()["RabbitMQ"] == f"a private server from {scripts}"
+    found = rabbitmq_binaries.binaries()
+    assert (found.scripts, found.path.split(":")[0], found.user.uid) == (scripts, str(erlang), None)
+
+
+def test_a_folder_without_a_rabbitmq_is_an_error_that_says_what_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(rabbitmq_binaries.TREE_VARIABLE, str(tmp_path))
+    for needs in (rabbitmq_binaries.binaries, find.own_rabbitmq):
+        with pytest.raises(rabbitmq_binaries.WrongTree, match=r"no RabbitMQ .*RELAY_TEST_RABBITMQ.*make rabbitmq4"):
+            needs()
+    monkeypatch.delenv(find.AMQP_VARIABLE, raising=False)
+    monkeypatch.setattr(install, "engine", lambda: False)
+    assert install.main() == 1
+    assert "there is no RabbitMQ with its Erlang" in capsys.readouterr().err
 
 
 PARENT = """
