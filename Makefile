@@ -18,7 +18,7 @@ $(foreach name,$(filter-out RELAY_TEST_%,$(filter PG% RELAY_%,$(.VARIABLES))),$(
 
 .PHONY: help
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: servers  ## Show the relay at work: real servers, real faults, a verdict (about 45 s).
@@ -29,6 +29,15 @@ test: servers  ## Run the whole suite against real servers and hold the coverage
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
 	@echo 'Every branch of the pure floors:'
 	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
+
+.PHONY: test-rabbitmq4
+test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against RabbitMQ 4, whatever the machine has.
+	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest -n 2 --dist loadfile \
+	  tests/contract tests/faults tests/integration
+
+.PHONY: rabbitmq4
+rabbitmq4: $(STAMP)  ## Fetch RabbitMQ 4 into .services, on Debian (10 s, 150 MB).
+	@$(BIN)/python -m services.rabbitmq4
 
 .PHONY: check
 check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and the Dockerfile.
@@ -58,7 +67,7 @@ lock: $(STAMP)  ## Resolve the dependencies anew and write requirements*.txt, wi
 
 .PHONY: clean
 clean:  ## Remove everything that can be made again.
-	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .services build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: servers
