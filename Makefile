@@ -67,7 +67,8 @@ lock: $(STAMP)  ## Resolve the dependencies anew and write requirements*.txt, wi
 
 .PHONY: clean
 clean:  ## Remove everything that can be made again.
-	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .services build dist
+	@rm -rf .venv .services .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: servers
