@@ -5,8 +5,6 @@ Red here after an upgrade means: read the library's change before touching `rela
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +14,6 @@ from aiormq.channel import Channel
 from aiormq.connection import EXCEPTION_MAPPING, Connection, FrameReceiver
 from aiormq.exceptions import ChannelNotFoundEntity, ConnectionClosed, ConnectionFrameError
 from pamqp import commands as spec
-from pamqp.header import ContentHeader
 
 from relay.broker import BrokerConfig
 from relay.broker.channel import ConfirmChannel
@@ -26,9 +23,9 @@ from relay.broker.link import Link
 from relay.broker.wire import encode
 from relay.model import Fault, HeaderValue
 from services.broker import Broker
-from services.find import OwnRabbitMQ
 from services.proxy import Proxy
 from tests.builders import Amqp, eventually
+from tests.contract.frames import linked, recorder, write
 from tests.publishing import envelope, publish, publishing, tally
 
 PRIVATE_NAMES: dict[type, tuple[str, ...]] = {
@@ -43,60 +40,6 @@ PRIVATE_NAMES: dict[type, tuple[str, ...]] = {
     ),
     Channel: ("_get_frame", "_on_close_frame", "_reader"),
 }
-
-
-class Recorder(ConfirmChannel):
-    """A channel that notes the frames it hears, in order."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.heard: list[Any] = []
-        super().__init__(*args, **kwargs)
-
-    def _hear(self, frame: Any) -> bool:
-        self.heard.append(frame)
-        return super()._hear(frame)
-
-    def names(self) -> list[str]:
-        """The names of the frames, those of the opening left out."""
-        return [frame.name for frame in self.heard if not frame.name.endswith(("OpenOk", "SelectOk"))]
-
-
-@asynccontextmanager
-async def linked(url: str, **config: Any) -> AsyncIterator[Link]:
-    """One of our connections."""
-    link = await connect(BrokerConfig(url=lambda: url, name="contract", **config), private=True)
-    assert isinstance(link, Link), link
-    try:
-        yield link
-    finally:
-        await link.close(3)
-
-
-async def recorder(link: Link, number: int = 100) -> Recorder:
-    """A recording channel on the connection."""
-    channel = Recorder(link._connection, number, broken=link.abort)
-    link._connection.channels[number] = channel
-    link._channels.add(channel)
-    await channel.open()
-    return channel
-
-
-def write(link: Link, channel: ConfirmChannel, *rows: tuple[int, str], exchange: str = "", size: int = 10) -> None:
-    """Publish rows on the channel in one write."""
-    frames = [
-        encode(envelope(row_id, key, exchange=exchange, body=b"x" * size), channel.number, link.frame_max)
-        for row_id, key in rows
-    ]
-    channel.expect([row_id for row_id, _ in rows])
-    link.write(b"".join(frame for frame in frames if isinstance(frame, bytes)))
-
-
-@pytest.fixture
-async def link(amqp: Amqp) -> AsyncIterator[Link]:
-    """A connection to a vhost with a queue `all`."""
-    await amqp.queue("all")
-    async with linked(amqp.url) as made:
-        yield made
 
 
 # -- names and signatures ---------------------------------------------------------------------------------------
@@ -147,53 +90,6 @@ async def test_every_frame_of_a_channel_goes_through_its_frames_queue(link: Link
     assert channel.names() == ["Basic.Ack"]
 
 
-async def test_a_return_comes_before_its_ack(link: Link) -> None:
-    channel = await recorder(link)
-    for number in range(1, 51):
-        write(link, channel, (number * 2, "nowhere"), (number * 2 + 1, "all"))
-    await channel.settled(5)
-    returned: dict[int, int] = {}
-    for position, frame in enumerate(channel.heard):
-        if isinstance(frame, ContentHeader):
-            row_id = (frame.properties.headers or {})["x-outbox-id"]
-            assert isinstance(row_id, int)
-            returned[row_id] = position
-    assert sorted(returned) == list(range(2, 102, 2))
-    acked: dict[int, int] = {}
-    for position, frame in enumerate(channel.heard):
-        if isinstance(frame, spec.Basic.Ack):
-            assert frame.delivery_tag is not None
-            for tag in range(1 if frame.multiple else frame.delivery_tag, frame.delivery_tag + 1):
-                acked.setdefault(tag, position)
-    for row_id, position in returned.items():
-        assert position < acked[row_id - 1], "rows 2, 3, 4, … have the tags 1, 2, 3, …"
-
-
-async def test_the_broker_acks_many_at_once(link: Link) -> None:
-    channel = await recorder(link)
-
-    async def multiple() -> bool:
-        write(link, channel, *((number, "all") for number in range(1, 501)))
-        await channel.settled(5)
-        assert channel.in_flight == 0
-        channel.take()
-        return any(isinstance(frame, spec.Basic.Ack) and frame.multiple for frame in channel.heard)
-
-    await eventually(multiple)
-
-
-async def test_confirms_of_a_channel_number_that_was_used_before_begin_at_one(link: Link) -> None:
-    channel = await recorder(link)
-    write(link, channel, *((number, "all") for number in range(1, 11)))
-    await channel.settled(5)
-    await channel.close()
-    again = await recorder(link)
-    write(link, again, (99, "all"))
-    await again.settled(5)
-    (ack,) = (frame for frame in again.heard if isinstance(frame, spec.Basic.Ack))
-    assert ack.delivery_tag == 1
-
-
 # -- ends -------------------------------------------------------------------------------------------------------
 
 
@@ -226,30 +122,6 @@ async def test_a_call_on_a_channel_that_the_broker_closes_raises_by_its_code(lin
 def missing(link: Link) -> str:
     """What the broker says of the exchange `missing`."""
     return f"NOT_FOUND - no exchange 'missing' in vhost '{link._connection.vhost}'"
-
-
-@pytest.mark.parametrize(
-    ("publish_frame", "code"),
-    [
-        (spec.Basic.Publish(exchange="", routing_key="all", mandatory=True, immediate=True), 540),
-        (spec.Basic.Publish(exchange="", routing_key="all"), 505),
-    ],
-)
-async def test_a_protocol_error_ends_the_connection_with_its_code(
-    link: Link, publish_frame: spec.Basic.Publish, code: int
-) -> None:
-    channel = await link.channel()
-    assert isinstance(channel, ConfirmChannel)
-    channel.expect([1])
-    method = aiormq.abc.ChannelFrame.marshall(channel.number, [publish_frame]).payload
-    whole = encode(envelope(1), channel.number, link.frame_max)
-    assert isinstance(whole, bytes)
-    content = whole[whole.index(b"\xce") + 1 :]
-    # 505: a second method where the content of the first was expected.
-    link.write(method + (content if code == 540 else method))
-    await link.ended(5)
-    assert isinstance(link.end, Verdict)
-    assert (link.end.code, link.end.alone) == (code, True)
 
 
 async def test_acks_that_came_before_an_end_are_heard(link: Link) -> None:
@@ -296,22 +168,6 @@ async def test_writing_after_an_abort_does_nothing(link: Link) -> None:
     assert not await link.drained(1)
     assert link.unsent == 0
     assert len(channel.take()) == 1
-
-
-async def test_a_block_is_told_by_the_private_handler(own_rabbitmq: Any) -> None:
-    broker: OwnRabbitMQ = own_rabbitmq()
-    amqp = Amqp(broker.url(), "/")
-    await amqp.queue("all")
-    await amqp.close(remove=False)
-    await asyncio.to_thread(broker.alarm, on=True)
-    async with linked(broker.url()) as link:
-        channel = await link.channel()
-        assert isinstance(channel, ConfirmChannel)
-        assert not link.closing, "the broker tells only those who publish"
-        write(link, channel, (1, "all"))
-        await link.ended(5)
-        assert isinstance(link.end, Loss)
-        assert "low on memory" in link.end.detail
 
 
 async def test_nothing_of_the_library_outlives_an_end(amqp: Amqp) -> None:
