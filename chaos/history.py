@@ -7,7 +7,7 @@ Every time is a Unix time in seconds of the one machine the run is on.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -202,9 +202,11 @@ class Log:
 def read(folder: Path) -> History:
     """Read a run's folder. A missing file holds nothing; without a run it raises FileNotFoundError."""
     attempts = {each.message_id: each for each in _records(folder, Attempt)}
-    *_, run = _records(folder, Run) or _missing(folder)
+    runs = _records(folder, Run)
+    if not runs:
+        raise FileNotFoundError(folder / FILES[Run])
     return History(
-        run,
+        runs[-1],
         attempts=tuple(attempts.values()),
         arrivals=sorted(_records(folder, Arrival), key=lambda each: each.position),
         faults=_records(folder, Fault),
@@ -214,30 +216,16 @@ def read(folder: Path) -> History:
     )
 
 
-def _missing(folder: Path) -> Sequence[Run]:
-    raise FileNotFoundError(folder / FILES[Run])
-
-
 def _records(folder: Path, kind: type[Kind]) -> list[Kind]:
     path = folder / FILES[kind]
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as lines:
-        return [_record(kind, json.loads(line)) for line in lines if line.endswith("\n")]
+        return [kind(**json.loads(line, object_hook=_spelled)) for line in lines if line.endswith("\n")]
 
 
-def _record(kind: type[Kind], fields: dict[str, Any]) -> Kind:
-    if "fate" in fields:
-        fields["fate"] = Fate(fields["fate"])
-    return kind(**fields)
-
-
-def write(folder: Path, records: Iterable[Record]) -> None:
-    """Write records of any kinds; for histories made by hand."""
-    log = Log(folder)
-    for each in records:
-        log.add(each)
-    log.close()
+def _spelled(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"fate": Fate(fields["fate"])} if "fate" in fields else fields
 
 
 def fingerprint(folder: Path) -> str:
