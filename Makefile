@@ -25,6 +25,7 @@ demo: servers  ## Show the relay at work: real servers, real faults, a verdict (
 	@$(BIN)/python -m demo
 
 .PHONY: test
+test: EXTRAS := pgbouncer
 test: servers  ## Run the whole suite against real servers and hold the coverage.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
 	@echo 'Every branch of the pure floors:'
@@ -73,7 +74,7 @@ clean:  ## Remove everything that can be made again.
 
 .PHONY: servers
 servers: $(STAMP)
-	@$(BIN)/python -m services.install
+	@$(BIN)/python -m services.install $(EXTRAS)
 
 .PHONY: .venv
 .venv: $(STAMP)

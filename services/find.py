@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from services import containers, postgres, rabbitmq_binaries
 from services.broker import Broker
 from services.containers import ContainerPostgres, ContainerRabbitMQ
+from services.pgbouncer import PgBouncer
 from services.postgres import Postgres, PostgresServer
 from services.process import ServerFailed
 from services.rabbitmq import RabbitMQ
+from services.standby import Standby
 from services.tls import Tls
 
 DATABASE_VARIABLE = "RELAY_TEST_DATABASE_URL"
@@ -100,6 +102,18 @@ def own_postgres(
     if _in_container(postgres.binaries, engine_first) and not hba and tls is None:
         return ContainerPostgres(settings=settings)
     return _private_postgres(durable=durable, settings=settings, hba=hba, tls=tls)
+
+
+def own_standby(primary: OwnPostgres) -> Standby:
+    """A standby of a private server, whose data a container would keep from us. Raises NothingFound."""
+    if not isinstance(primary, Postgres):
+        raise NothingFound("Postgres with its own binaries", DATABASE_VARIABLE, "postgresql", "only containers")
+    return Standby(primary)
+
+
+def own_pgbouncer(server: PostgresServer, **settings: str) -> PgBouncer:
+    """A PgBouncer in front of a server. Raises ServerFailed when the machine has no such program."""
+    return PgBouncer(server, **settings)
 
 
 def own_rabbitmq(

@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from services import postgres, rabbitmq_binaries
+from services import pgbouncer, postgres, rabbitmq_binaries
 from services.find import AMQP_VARIABLE, DATABASE_VARIABLE, engine, has_binaries, plan
 from services.rabbitmq_binaries import WrongTree
 
@@ -19,18 +20,21 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this script before a package starts a service; 101 means: not allowed."""
 CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/relay-no-cluster.conf")
 """Without it Debian's package makes a cluster named main on port 5432."""
+EXTRAS = {"pgbouncer": pgbouncer.binary}
+"""What only some tests stand on."""
 EXTRA_PATH = "/usr/sbin:/sbin"
 
 
-def missing() -> list[str]:
-    """The Debian packages to install: none where a URL names the server or an engine answers."""
+def missing(extras: Sequence[str] = ()) -> list[str]:
+    """The Debian packages to install: none where a URL names it or an engine answers; `extras` are of EXTRAS."""
     if engine():
         return []
     wanted = (
         ("postgresql", DATABASE_VARIABLE, postgres.binaries),
         ("rabbitmq-server", AMQP_VARIABLE, rabbitmq_binaries.binaries),
     )
-    return [name for name, variable, find in wanted if not os.environ.get(variable) and not has_binaries(find)]
+    servers = [name for name, variable, find in wanted if not os.environ.get(variable) and not has_binaries(find)]
+    return servers + [name for name in extras if not has_binaries(EXTRAS[name])]
 
 
 def root_prefix() -> list[str] | None:
@@ -67,11 +71,11 @@ def apt(packages: list[str], root: list[str]) -> str | None:
     return None
 
 
-def main() -> int:
+def main(extras: Sequence[str] = ()) -> int:
     """Install what is missing and tell what will be used; 1 when a server cannot be had."""
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{EXTRA_PATH}"
     try:
-        packages = missing()
+        packages = missing(extras)
     except WrongTree as error:
         print(error, file=sys.stderr)
         return 1
@@ -99,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -96,7 +96,7 @@ class Postgres(PostgresServer):
         self.data = self.folder / "data"
         self._process = Process(self.folder, self.folder / "postgres.log", signal.SIGQUIT, self._user)
         try:
-            self._initdb(hba)
+            self._make_data(hba)
             self._configure({} if durable else {"fsync": "off", "full_page_writes": "off"}, settings or {}, tls)
             self._first_start()
         except BaseException:
@@ -104,7 +104,7 @@ class Postgres(PostgresServer):
             raise
         self.how = f"the machine's own binaries, {self.bin}"
 
-    def _initdb(self, hba: Sequence[str]) -> None:
+    def _make_data(self, hba: Sequence[str]) -> None:
         secret = self.folder / "password"
         secret.write_text(self.password)
         self._user.own(secret)
@@ -164,6 +164,10 @@ class Postgres(PostgresServer):
     def running(self) -> bool:
         """Whether it runs (a paused one does)."""
         return self._process.running
+
+    def processes(self) -> list[int]:
+        """The ids of its processes."""
+        return self._process.members()
 
     def stop(self, mode: Mode = "fast") -> None:
         """Stop it and wait for its end; `immediate` is a crash that the server itself commits."""

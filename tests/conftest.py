@@ -12,9 +12,11 @@ from relay import migrate
 from services import find
 from services.broker import Broker
 from services.find import OwnPostgres, OwnRabbitMQ
+from services.pgbouncer import PgBouncer
 from services.postgres import PostgresServer
 from services.proxy import Proxy
 from services.rabbitmq_binaries import WrongTree
+from services.standby import Standby
 from tests.builders import Amqp, Database
 
 for _name in list(os.environ):
@@ -109,6 +111,34 @@ async def own_database(
     yield make
     for database in databases:
         await database.close()
+
+
+@pytest.fixture
+def own_standby() -> Iterator[Callable[[OwnPostgres], Standby]]:
+    """Makes standbys of servers of our own."""
+    standbys: list[Standby] = []
+
+    def make(primary: OwnPostgres) -> Standby:
+        standbys.append(find.own_standby(primary))
+        return standbys[-1]
+
+    yield make
+    for standby in standbys:
+        standby.close()
+
+
+@pytest.fixture
+def own_pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
+    """Makes poolers: `own_pgbouncer(server, default_pool_size="2")`."""
+    poolers: list[PgBouncer] = []
+
+    def make(server: PostgresServer, **settings: str) -> PgBouncer:
+        poolers.append(find.own_pgbouncer(server, **settings))
+        return poolers[-1]
+
+    yield make
+    for pooler in poolers:
+        pooler.close()
 
 
 @pytest.fixture
