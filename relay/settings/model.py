@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         json_schema_extra=_allowed("postgresql://user:password@host:port/database?…"),
     )
     amqp_url: InstanceOf[Secret] = Field(
-        description="Where RabbitMQ is; with amqps:// also cafile, capath, certfile, keyfile, no_verify_ssl.",
+        description="Where RabbitMQ is; the nodes of a cluster are host:port,host:port. "
+        "With amqps:// also cafile, capath, certfile, keyfile, no_verify_ssl.",
         json_schema_extra=_allowed("amqp://user:password@host:port/vhost or amqps://…"),
     )
     exchange: Annotated[str, AfterValidator(_exchange)] = Field(

@@ -59,8 +59,8 @@ def amqp_problems(url: str) -> list[str]:
         return problems
     if not parts.hosts:
         problems.append("names no host: amqp://user:password@host:5672/vhost")
-    if "," in parts.hosts:
-        problems.append("names more than one host; name one (a load balancer, or a DNS name with several addresses)")
+    elif any(not host.partition(":")[0] for host in parts.hosts.split(",")):
+        problems.append("names an empty host; several nodes of a cluster are host:5672,host:5672")
     if "/" in parts.path.removeprefix("/"):
         problems.append("the virtual host holds a /; write it as %2F")
     names = [name for name, _ in parts.query]
