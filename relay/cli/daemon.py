@@ -1,14 +1,20 @@
 """`relay run` and `relay healthcheck`."""
 
+import signal
+import sys
+
 import rich_click as click
 
 from relay.cli.exits import DONE, FAILURE
 
 
 @click.command()
-@click.option("--drain", is_flag=True, help="Relay until no row is due, then exit 0.")
+@click.option("--drain", is_flag=True, help="Relay until no row is due, then exit 0; outages are waited out.")
 def run(*, drain: bool) -> int:
     """Relay rows until SIGTERM (finish what is in flight) or a second one (now)."""
+    # Until the loop takes it over: process 1 of a container does not even notice a signal that it has no handler for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))
+
     import asyncio
 
     from relay import app, settings

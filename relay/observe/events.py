@@ -18,6 +18,10 @@ _TABLE: Mapping[str, tuple[int, str]] = {
         _WARNING,
         "A second signal came, or the grace ran out: rows in flight are given back unfinished.",
     ),
+    "relay.gave_up": (
+        _ERROR,
+        "A server did not answer and the grace is over: the process leaves; its rows are free when their lease ends.",
+    ),
     "relay.stopped": (_INFO, "The relay has ended as it was asked to."),
     "relay.crashed": (_ERROR, "The relay ended by a fault of its own; its rows are free when their lease ends."),
     "tick": (

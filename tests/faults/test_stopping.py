@@ -1,0 +1,83 @@
+"""The end of a run when a server swallows every word: it comes within the grace all the same."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
+
+import pytest
+
+from services.broker import Broker
+from services.proxy import Proxy
+from tests.builders import Amqp, Database, eventually
+from tests.running import RelayProcess, environment, start
+
+GRACE_S = 4
+HUNG_S = 15.0
+"""Longer than the grace, and shorter than the database's own timeouts would hold the relay."""
+STOPPED_IN_THE_MIDST_OF_ITS_IMPORTS = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+from relay.cli import main
+
+class Stop(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "relay.app":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+main(["run"])
+"""
+
+
+@pytest.fixture
+async def hung(
+    db: Database, amqp: Amqp, rabbitmq: Broker, proxy: Callable[[str, int], Awaitable[Proxy]]
+) -> AsyncIterator[RelayProcess]:
+    """A relay with rows in hand, of which neither server lets it hear or write any more."""
+    await amqp.queue("all", "orders")
+    server = urlsplit(db.url)
+    database, broker = (
+        await proxy(str(server.hostname), server.port or 5432),
+        await proxy(rabbitmq.host, rabbitmq.amqp_port),
+    )
+    await db.insert(n=1)
+    settings = {"SHUTDOWN_GRACE_SECONDS": GRACE_S}
+    process = await start(environment(database.url(db.url), broker.url(amqp.url), settings))
+
+    async def claimed() -> None:
+        assert await db.fetch("SELECT count(*) FROM {table} WHERE claims = 1 AND status = 'pending'") == [(100,)]
+
+    try:
+        await process.says("tick", confirmed=1)
+        broker.hold("down")
+        await db.insert(n=100)
+        await eventually(claimed)
+        database.blackhole()
+        yield process
+    finally:
+        await process.close()
+
+
+async def test_the_end_of_the_grace_is_the_end_though_the_database_hangs(hung: RelayProcess) -> None:
+    hung.signal(signal.SIGTERM)
+    assert await hung.ended(HUNG_S) == 1
+    assert hung.events[-1]["event"] == "relay.gave_up"
+    assert [each["why"] for each in hung.seen("relay.hurried")] == ["the grace ran out"]
+
+
+async def test_a_second_signal_is_the_end_though_the_database_hangs(hung: RelayProcess) -> None:
+    hung.signal(signal.SIGTERM)
+    await hung.says("relay.stopping")
+    hung.signal(signal.SIGINT)
+    assert await hung.ended(HUNG_S) == 1
+    assert hung.events[-1]["event"] == "relay.gave_up"
+
+
+async def test_a_relay_that_is_stopped_before_it_runs_has_stopped_as_asked(db: Database, amqp: Amqp) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPPED_IN_THE_MIDST_OF_ITS_IMPORTS, env=environment(db.url, amqp.url)
+    )
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
