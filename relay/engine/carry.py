@@ -8,7 +8,7 @@ and nothing is published at all once a server is known to be gone.
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay import decide
 from relay.engine.air import Air
@@ -99,8 +99,8 @@ class Batch:
         sealed = await self._seal(together)
         async with self._desk.air.shared():
             unknown = await self._send(sealed)
-        again = [envelope for envelope in sealed if envelope.row_id in unknown]
-        await self._send_alone([*await self._seal(alone), *again])
+        again = [replace(row, doubtful=True) for row in together if row.id in unknown]
+        await self._send_alone(await self._seal([*alone, *again]))
 
     async def _give_back(self, row_ids: Iterable[int], why: str) -> None:
         """Release rows that this claim did not publish, or whose doubt is noted already."""

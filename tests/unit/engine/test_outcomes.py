@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from relay.decide import RetryPolicy
+from relay.envelope import ATTEMPT_HEADER
 from relay.model import Answer, Doubt, Envelope, Refusal, Refused, Release, Retry, TickReport
 from tests.doubles import Bench, Fate
 
@@ -76,6 +77,17 @@ async def test_rows_left_unknown_are_counted_as_possible_duplicates(bench: Bench
     bench.publisher.next[2].append(Fate.CLOSE_CHANNEL)
     await bench.drain()
     assert [dict(report.doubts) for report in bench.observer.reports] == [{Doubt.CHANNEL_CLOSED: 2}]
+
+
+async def test_what_quarantine_publishes_again_says_that_it_may_be_a_repetition(bench: Bench) -> None:
+    attempts: list[dict[int, object]] = []
+    bench.publisher.on_publish = lambda envelopes: attempts.append(
+        {envelope.row_id: envelope.headers.get(ATTEMPT_HEADER) for envelope in envelopes}
+    )
+    bench.store.commit(n=3)
+    bench.publisher.next[2].append(Fate.CLOSE_CHANNEL)
+    await bench.drain()
+    assert attempts == [{1: None, 2: None, 3: None}, {2: 2}, {3: 2}]
 
 
 async def test_a_message_published_alone_has_nothing_beside_it_on_any_lane(a_bench: MakeBench) -> None:
