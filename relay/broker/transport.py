@@ -15,6 +15,8 @@ from yarl import URL
 
 HEARTBEATS_MISSED = 3
 """The library gives a connection up after that many heartbeats without a frame."""
+NEXT_ADDRESS_S = 0.25
+"""An address that has not answered for so long is not waited for alone: a name may stand for a whole cluster."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -34,7 +36,9 @@ class Transport(TransportFactory):
                 context = await kwargs["ssl_context_provider"].get_context()
             except OSError as error:
                 raise ssl.SSLError(f"cafile, capath, certfile or keyfile cannot be loaded: {error}") from error
-        reader, self._writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+        reader, self._writer = await asyncio.open_connection(
+            url.host, url.port, ssl=context, happy_eyeballs_delay=NEXT_ADDRESS_S
+        )
         # Kept, because a TLS transport that was closed twice cannot be asked for it any more.
         self._socket = self._writer.get_extra_info("socket")
         self._tune(self._socket)
