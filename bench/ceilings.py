@@ -88,6 +88,6 @@ async def database_rate(stage: Stage, rows: int) -> float:
 async def _lane(store: PostgresStore) -> int:
     low = claimed = 0
     while rows := (claim := await store.claim(limit=BATCH, low=low)).rows:
-        await store.settle(claim.token, [Sent(row.id) for row in rows])
+        await store.settle(claim.token, [Sent(row.id, row.message_id) for row in rows])
         low, claimed = rows[-1].id, claimed + len(rows)
     return claimed

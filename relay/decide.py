@@ -58,7 +58,7 @@ def mark(row: Row, outcome: Outcome, policy: RetryPolicy, *, jitter: float) -> M
     """Turn what the broker said of a row into what the table shall say of it."""
     match outcome:
         case Confirmed():
-            return Sent(row.id)
+            return Sent(row.id, row.message_id)
         case Refused(reason=reason, detail=detail):
             return _charge(row, reason, detail, policy, jitter)
         case Unknown(detail=detail):

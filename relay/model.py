@@ -161,6 +161,8 @@ class Sent:
     """Mark the row sent: it is the truth, whoever holds the lease."""
 
     row_id: int
+    message_id: UUID
+    """Which message the row held: a failover to a standby that was behind gives its id to another one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ SETTINGS = {"wal_receiver_timeout": "0"}
 
 
 class Standby(Postgres):
-    """A readable copy that streams from `primary`; synchronous once its commits are made to wait, by `be_waited_for`."""
+    """A readable copy that streams from `primary`; synchronous once its commits wait for it, see `be_waited_for`."""
 
     def __init__(self, primary: Postgres) -> None:
         """Copy it and start. Raises ServerFailed."""

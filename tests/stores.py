@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from relay.model import Claim
+from relay.model import Claim, Sent
 from relay.store import PostgresStore, StoreConfig
 from tests.builders import Database
 
@@ -35,6 +35,11 @@ async def a_store(
 async def claim(store: PostgresStore, limit: int = 500, low: int = 0) -> Claim:
     """Claim from the start."""
     return await store.claim(limit=limit, low=low)
+
+
+def sent(taken: Claim, row_id: int) -> Sent:
+    """The mark of a confirmed row of that claim."""
+    return next(Sent(row.id, row.message_id) for row in taken.rows if row.id == row_id)
 
 
 def ids(taken: Claim) -> list[int]:

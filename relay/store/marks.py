@@ -1,12 +1,30 @@
-"""Marks that only the holder of a lease may write."""
+"""How marks are written: `sent` by whoever knows it, all others by the holder of the lease alone."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from relay.decide import clean
-from relay.model import Failed, Release, Retry
+from relay.model import Failed, Release, Retry, Sent
 from relay.store.connect import Connection
 from relay.store.queries import Queries
+
+
+async def write_sent(conn: Connection, queries: Queries, token: UUID, marks: Sequence[Sent]) -> bool:
+    """Write the marks of confirmed rows that are still under the lease; return whether that were all of them.
+
+    Nearly always they are, and one token is cheaper to compare than each row's message id.
+    """
+    cursor = await conn.execute(queries.mark_sent, {"ids": [mark.row_id for mark in marks], "token": token})
+    return cursor.rowcount == len(marks)
+
+
+async def write_sent_late(conn: Connection, queries: Queries, marks: Sequence[Sent]) -> None:
+    """Write them whoever holds the lease; a row that has the id but holds another message is left alone.
+
+    Given in order of id and in a transaction of its own, so that no two relays wait in a circle.
+    """
+    params = {"ids": [mark.row_id for mark in marks], "message_ids": [mark.message_id for mark in marks]}
+    await conn.execute(queries.mark_sent_late, params)
 
 
 async def write_fenced(

@@ -15,7 +15,7 @@ from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
-from relay.store.marks import ids_of, write_fenced
+from relay.store.marks import ids_of, write_fenced, write_sent, write_sent_late
 from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
@@ -80,10 +80,10 @@ class PostgresStore:
 
     async def _mark_again(self) -> None:
         """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash."""
-        bookmark, row_ids = self._unflushed.bookmark(), self._unflushed.ids()
-        if row_ids:
+        bookmark, marks = self._unflushed.bookmark(), self._unflushed.marks()
+        if marks:
             async with self._transaction("settle", DURABLE) as conn:
-                await conn.execute(self._queries.mark_sent, {"ids": row_ids})
+                await write_sent_late(conn, self._queries, marks)
             self._unflushed.forget(bookmark)
 
     async def _verified(self) -> bytes:
@@ -197,10 +197,13 @@ class PostgresStore:
 
     async def settle(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int]:
         """Write the marks and return the ids whose row is no longer ours to mark."""
-        sent = sorted(mark.row_id for mark in marks if isinstance(mark, Sent))
+        sent = sorted((mark for mark in marks if isinstance(mark, Sent)), key=attrgetter("row_id"))
         if sent:
             async with self._transaction("settle", LAZY) as conn:
-                await conn.execute(self._queries.mark_sent, {"ids": sent})
+                complete = await write_sent(conn, self._queries, token, sent)
+            if not complete:
+                async with self._transaction("settle", LAZY) as conn:
+                    await write_sent_late(conn, self._queries, sent)
             self._unflushed.add(sent)
         fenced = [mark for mark in marks if not isinstance(mark, Sent)]
         if not fenced:

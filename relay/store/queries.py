@@ -30,6 +30,7 @@ class Queries:
     inspect: bytes
     renew: bytes
     mark_sent: bytes
+    mark_sent_late: bytes
     mark_retry: bytes
     mark_failed: bytes
     release: bytes

@@ -18,7 +18,7 @@ from relay.model import Claim, Failed, Fault, Mark, Refusal, Release, Retry, Sen
 from relay.ports import Store, StoreUnavailable
 from tests.contract.outbox import LEASE_S, SLOW_S, MakeOutbox, Outbox, Seen
 from tests.contract.tables import MemoryOutbox, on_postgres
-from tests.stores import ids
+from tests.stores import ids, sent
 
 WHY = "rejected: no"
 NOBODY = UUID(int=2**127)
@@ -126,7 +126,7 @@ async def test_rows_in_other_hands_are_passed_by(outbox: Outbox) -> None:
 async def test_rows_that_are_sent_or_failed_are_never_claimed_again(outbox: Outbox) -> None:
     await outbox.commit(n=2)
     taken = await claim(outbox.store)
-    await outbox.store.settle(taken.token, [Sent(1), failed(2)])
+    await outbox.store.settle(taken.token, [sent(taken, 1), failed(2)])
     await outbox.pass_time(10 * LEASE_S)
     assert await found(outbox.store) == ([], False)
 
@@ -143,7 +143,7 @@ async def test_two_relays_never_take_the_same_row(outbox: Outbox) -> None:
     stores = outbox.store, await outbox.another()
     for store in stores:
         await store.ready()
-        await store.settle(NOBODY, [Sent(10**9)])  # opens the connection
+        await store.settle(NOBODY, [Sent(10**9, NOBODY)])  # opens the connection
     parts = await asyncio.gather(*map(drain, stores))
     assert sorted(chain(*parts)) == list(range(1, 301))
     assert all(parts), "one got nothing, so nothing was shown"
@@ -287,7 +287,7 @@ async def test_a_renewed_lease_lasts_as_long_as_a_new_one(outbox: Outbox) -> Non
 async def test_only_rows_that_are_still_ours_are_renewed(outbox: Outbox) -> None:
     await outbox.commit(n=4)
     taken = await claim(outbox.store)
-    await outbox.store.settle(taken.token, [Sent(1), Release(2), retry(3)])
+    await outbox.store.settle(taken.token, [sent(taken, 1), Release(2), retry(3)])
     assert await outbox.store.renew(taken.token, [1, 2, 3, 4, 99]) == frozenset({4})
     assert await outbox.store.renew(NOBODY, [4]) == frozenset()
     assert await outbox.store.renew(taken.token, []) == frozenset()
@@ -310,7 +310,7 @@ async def test_a_lease_that_ran_out_is_ours_until_somebody_takes_the_row(outbox:
 async def test_each_mark_is_written_to_its_row(outbox: Outbox) -> None:
     await outbox.commit(n=5)
     taken = await claim(outbox.store)
-    marks: list[Mark] = [Sent(1), retry(2), failed(3), Release(4), Release(5, "it may have arrived")]
+    marks: list[Mark] = [sent(taken, 1), retry(2), failed(3), Release(4), Release(5, "it may have arrived")]
     assert await outbox.store.settle(taken.token, marks) == frozenset()
     assert [await outbox.see(row_id) for row_id in (1, 2, 3, 4, 5)] == [
         Seen("sent", 1, 0, leased=False, note=None),
@@ -374,18 +374,18 @@ async def test_sent_is_the_truth_whoever_holds_the_lease(outbox: Outbox) -> None
     rival = await outbox.another()
     new = await claim(rival)
     await rival.settle(new.token, [failed(2)])
-    assert await outbox.store.settle(old.token, [Sent(1), Sent(2)]) == frozenset()
+    assert await outbox.store.settle(old.token, [sent(old, 1), sent(old, 2)]) == frozenset()
     assert [(await outbox.see(row_id)).status for row_id in (1, 2)] == ["sent", "sent"]
     assert await rival.renew(new.token, [1]) == frozenset()
     assert await rival.settle(new.token, [retry(1)]) == frozenset({1})
-    assert await rival.settle(new.token, [Sent(1)]) == frozenset()
+    assert await rival.settle(new.token, [sent(new, 1)]) == frozenset()
     assert (await outbox.see(1)) == Seen("sent", 2, 0, leased=False, note=None)
 
 
 async def test_no_mark_comes_after_sent_under_the_same_lease(outbox: Outbox) -> None:
     await outbox.commit()
     taken = await claim(outbox.store)
-    await outbox.store.settle(taken.token, [Sent(1)])
+    await outbox.store.settle(taken.token, [sent(taken, 1)])
     for mark in (retry(1), failed(1), Release(1, "doubt")):
         assert await outbox.store.settle(taken.token, [mark]) == frozenset({1})
     assert await outbox.see(1) == Seen("sent", 1, 0, leased=False, note=None)
@@ -394,7 +394,7 @@ async def test_no_mark_comes_after_sent_under_the_same_lease(outbox: Outbox) -> 
 async def test_marks_written_twice_under_one_token_count_once_and_lose_nothing(outbox: Outbox) -> None:
     await outbox.commit(n=4)
     taken = await claim(outbox.store)
-    marks: list[Mark] = [Sent(1), retry(2), failed(3), Release(4)]
+    marks: list[Mark] = [sent(taken, 1), retry(2), failed(3), Release(4)]
     for _ in range(3):
         assert await outbox.store.settle(taken.token, marks) == frozenset()
     assert [await outbox.see(row_id) for row_id in (1, 2, 3, 4)] == [
@@ -410,7 +410,7 @@ async def test_marks_of_rows_that_are_no_more_are_told(outbox: Outbox) -> None:
     taken = await claim(outbox.store)
     for row_id in (1, 2, 3, 4):
         await outbox.delete(row_id)
-    marks: list[Mark] = [Sent(1), retry(2), failed(3), Release(4)]
+    marks: list[Mark] = [sent(taken, 1), retry(2), failed(3), Release(4)]
     assert await outbox.store.settle(taken.token, marks) == frozenset({2, 3, 4})
     assert await outbox.store.renew(taken.token, [1, 2]) == frozenset()
 
@@ -441,7 +441,7 @@ async def test_without_the_database_every_call_says_so_and_all_goes_on_when_it_i
     for told in await asyncio.gather(
         claim(outbox.store),
         outbox.store.renew(taken.token, [1, 2]),
-        outbox.store.settle(taken.token, [Sent(1), Release(2)]),
+        outbox.store.settle(taken.token, [sent(taken, 1), Release(2)]),
         return_exceptions=True,
     ):
         assert isinstance(told, StoreUnavailable)
@@ -454,7 +454,7 @@ async def test_without_the_database_every_call_says_so_and_all_goes_on_when_it_i
     await outbox.heal()
     await outbox.store.ready()
     assert await outbox.store.renew(taken.token, [1, 2]) == frozenset({1, 2})
-    assert await outbox.store.settle(taken.token, [Sent(1), Release(2)]) == frozenset()
+    assert await outbox.store.settle(taken.token, [sent(taken, 1), Release(2)]) == frozenset()
     assert await found(outbox.store) == ([2, 3], False)
     assert await outbox.see(3) == Seen("pending", 1, 0, leased=True, note=None)
 
@@ -506,7 +506,7 @@ async def test_marks_of_which_nobody_heard_are_written_again_without_harm(outbox
 async def test_marks_of_which_some_were_written_are_completed(outbox: Outbox) -> None:
     await outbox.commit(n=3)
     taken = await claim(outbox.store)
-    marks: list[Mark] = [retry(1), Sent(2), Release(3)]
+    marks: list[Mark] = [retry(1), sent(taken, 2), Release(3)]
     await outbox.halfway(outbox.store.settle(taken.token, marks))
     assert await outbox.see(1) == Seen("pending", 1, 0, leased=True, note=None)
     assert await outbox.see(2) == Seen("sent", 1, 0, leased=False, note=None)

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from relay.model import Sent
 from services.find import OwnPostgres
 from tests.builders import Database
-from tests.stores import a_store, claim, ids
+from tests.stores import a_store, claim, ids, sent
 
 OwnDatabaseMaker = Callable[..., tuple[OwnPostgres, Database]]
 SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
@@ -51,7 +50,7 @@ async def test_marks_that_a_crash_undoes_are_written_again_and_no_row_is_claimed
     async with a_store(db.url) as store:
         await store.ready()
         taken = await claim(store)
-        await store.settle(taken.token, [Sent(row_id) for row_id in ids(taken)])
+        await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
         assert await db.fetch("SELECT status, count(*) FROM {table} GROUP BY status") == [("pending", 5)]

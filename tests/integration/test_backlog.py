@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.model import Failed, Refusal, Retry, Sent
+from relay.model import Failed, Refusal, Retry
 from relay.ports import StoreUnavailable
 from tests.builders import Database
-from tests.stores import a_store, claim
+from tests.stores import a_store, claim, sent
 
 
 def ago(**parts: float) -> datetime:
@@ -29,8 +29,8 @@ async def test_rows_are_counted_by_what_they_wait_for(db: Database) -> None:
         await store.settle(
             taken.token,
             [
-                Sent(given[0]),
-                Sent(given[1]),
+                sent(taken, given[0]),
+                sent(taken, given[1]),
                 Retry(given[2], Refusal.REJECTED, 60.0, "x"),
                 Retry(given[3], Refusal.REJECTED, 60.0, "x"),
                 Failed(given[4], Refusal.INVALID, "x"),

@@ -16,10 +16,10 @@ from psycopg import sql
 
 from relay import migrate
 from relay.migrate import MigrationError, files, runner
-from relay.model import Fault, Release, Sent
+from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
 from services.postgres import PostgresServer
-from tests.stores import a_store, claim, ids
+from tests.stores import a_store, claim, ids, sent
 
 ANY_AGE = timedelta(seconds=-1)
 NAMES = ["0001_message", "0002_functions", "0003_roles"]
@@ -206,7 +206,7 @@ async def test_hostile_names_work_through_the_whole_store(empty: str, schema: st
         taken = await claim(store)
         assert ids(taken) == given
         assert await store.renew(taken.token, given) == frozenset(given)
-        assert await store.settle(taken.token, [Sent(given[0]), Release(given[1])]) == frozenset()
+        assert await store.settle(taken.token, [sent(taken, given[0]), Release(given[1])]) == frozenset()
         assert (await store.backlog()).pending == 2
         assert await store.cleanup(ANY_AGE, dry_run=True) == 1
         assert await store.cleanup(ANY_AGE) == 1

@@ -27,7 +27,7 @@ IDS = list(range(HISTORY - 499, HISTORY + 1))
 CLAIM = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
 QUERIES = compose("outbox", "message")
 LIMITS = {"rows": 500, "bytes": 8 << 20, "message_bytes": 16 << 20, "lease_s": 60.0, "token": NOBODY}
-NOTES = {"notes": ["x"] * 500, "delays_s": [1.0] * 500}
+NOTES = {"notes": ["x"] * 500, "delays_s": [1.0] * 500, "message_ids": [UUID(int=1)] * 500}
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,9 @@ def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Conne
     assert (looked_at(from_mark), from_mark[0]["Actual Rows"]) == (500, 500)
 
 
-@pytest.mark.parametrize("name", ["renew", "mark_sent", "mark_retry", "mark_failed", "release", "settled"])
+@pytest.mark.parametrize(
+    "name", ["renew", "mark_sent", "mark_sent_late", "mark_retry", "mark_failed", "release", "settled"]
+)
 def test_marks_ride_on_the_primary_key(history: Connection[Any], name: str) -> None:
     params: dict[str, object] = {"ids": IDS, "token": UUID(int=1), "lease_s": 60.0, **NOTES}
     plan = explain(history, getattr(QUERIES, name), **params)

@@ -10,11 +10,11 @@ import pytest
 from psycopg import sql
 
 from relay.migrate import files
-from relay.model import Failed, Fault, Mark, Refusal, Release, Retry, Sent
+from relay.model import Failed, Fault, Mark, Refusal, Release, Retry
 from relay.ports import StoreUnavailable
 from services.postgres import PostgresServer
 from tests.builders import Database
-from tests.stores import a_store, claim, ids
+from tests.stores import a_store, claim, ids, sent
 
 PASSWORD = "made-for-a-test"
 
@@ -104,7 +104,7 @@ async def test_the_relay_does_its_whole_work(db: Database, logins: Logins) -> No
         await store.renew(taken.token, given)
         one, two, three, four, five = given
         error = "rejected: x"
-        marks: list[Mark] = [Sent(one), Release(four), Release(five, "doubt")]
+        marks: list[Mark] = [sent(taken, one), Release(four), Release(five, "doubt")]
         marks += [Retry(two, Refusal.REJECTED, 1, error), Failed(three, Refusal.REJECTED, error)]
         assert await store.settle(taken.token, marks) == frozenset()
         assert (await store.backlog()).pending == 3

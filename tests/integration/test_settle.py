@@ -7,7 +7,7 @@ import pytest
 
 from relay.model import Failed, Mark, Refusal, Release, Retry, Sent
 from tests.builders import Database
-from tests.stores import a_store, claim, ids, row
+from tests.stores import a_store, claim, ids, row, sent
 
 ERROR = "rejected: the broker said no"
 
@@ -23,20 +23,21 @@ def failed(row_id: int, error: str = ERROR) -> Failed:
 
 
 async def test_each_mark_is_written_to_its_row(db: Database) -> None:
-    sent, retried, gone, released, doubted = await db.insert(n=5)
-    marks: list[Mark] = [Sent(sent), retry(retried, 60.0), failed(gone), Release(released), Release(doubted, "lost")]
+    done, retried, gone, released, doubted = await db.insert(n=5)
     async with a_store(db.url) as store:
         taken = await claim(store)
+        marks: list[Mark] = [sent(taken, done), retry(retried, 60.0), failed(gone)]
+        marks += [Release(released), Release(doubted, "lost")]
         assert await store.settle(taken.token, marks) == frozenset()
     columns = ("status", "claims", "failures", "last_error", "claimed_until")
-    assert await row(db, sent, *columns) == ("sent", 1, 0, None, None)
+    assert await row(db, done, *columns) == ("sent", 1, 0, None, None)
     assert await row(db, retried, *columns) == ("pending", 1, 1, ERROR, None)
     assert await row(db, gone, *columns) == ("failed", 1, 1, ERROR, None)
     assert await row(db, released, *columns) == ("pending", 0, 0, None, None)
     assert await row(db, doubted, *columns) == ("pending", 0, 0, "lost", None)
     ((waits,),) = await db.fetch("SELECT available_at - now() FROM {table} WHERE id = %s", (retried,))
     assert timedelta(seconds=50) < waits <= timedelta(seconds=60)
-    ((since,),) = await db.fetch("SELECT now() - sent_at FROM {table} WHERE id = %s", (sent,))
+    ((since,),) = await db.fetch("SELECT now() - sent_at FROM {table} WHERE id = %s", (done,))
     assert timedelta(0) <= since < timedelta(seconds=10)
 
 
@@ -50,10 +51,10 @@ async def test_a_given_up_row_tells_when(db: Database) -> None:
 
 async def test_marks_written_twice_count_once_and_are_still_ours(db: Database) -> None:
     """The reply to a commit may be lost."""
-    sent, retried, gone, released = await db.insert(n=4)
-    marks: list[Mark] = [Sent(sent), retry(retried), failed(gone), Release(released)]
+    done, retried, gone, released = await db.insert(n=4)
     async with a_store(db.url) as store:
         taken = await claim(store)
+        marks: list[Mark] = [sent(taken, done), retry(retried), failed(gone), Release(released)]
         for _ in range(3):
             assert await store.settle(taken.token, marks) == frozenset()
     found = await db.fetch("SELECT status, claims, failures FROM {table} ORDER BY id")
@@ -91,7 +92,7 @@ async def test_sent_is_the_truth_whoever_holds_the_lease(db: Database) -> None:
         await db.fetch("UPDATE {table} SET claimed_until = now() - interval '1 s'")
         new = await claim(quick)
         await quick.settle(new.token, [failed(given_up)])
-        assert await slow.settle(old.token, [Sent(taken_over), Sent(given_up)]) == frozenset()
+        assert await slow.settle(old.token, [sent(old, taken_over), sent(old, given_up)]) == frozenset()
         assert await quick.settle(new.token, [retry(taken_over)]) == frozenset([taken_over])
     assert await db.statuses() == {"sent": 2}
 
@@ -100,9 +101,9 @@ async def test_a_sent_row_keeps_the_time_it_was_first_marked(db: Database) -> No
     (row_id,) = await db.insert()
     async with a_store(db.url) as store:
         taken = await claim(store)
-        await store.settle(taken.token, [Sent(row_id)])
+        await store.settle(taken.token, [sent(taken, row_id)])
         first = await row(db, row_id, "sent_at")
-        await store.settle(taken.token, [Sent(row_id)])
+        await store.settle(taken.token, [sent(taken, row_id)])
     assert await row(db, row_id, "sent_at") == first
 
 
@@ -138,7 +139,7 @@ async def test_no_error_text_keeps_a_mark_from_being_written(db: Database, text:
 
 async def test_marks_of_rows_that_are_no_more_are_told(db: Database) -> None:
     async with a_store(db.url) as store:
-        marks: list[Mark] = [Sent(1), retry(2), failed(3), Release(4)]
+        marks: list[Mark] = [Sent(1, uuid4()), retry(2), failed(3), Release(4)]
         assert await store.settle(uuid4(), marks) == frozenset([2, 3, 4])
         assert await store.settle(uuid4(), []) == frozenset()
 
@@ -147,7 +148,7 @@ async def test_a_whole_batch_is_settled_at_once(db: Database) -> None:
     given = await db.insert(n=2000)
     async with a_store(db.url) as store:
         taken = await claim(store, limit=2000)
-        marks: list[Mark] = [Sent(each) for each in given[:1000]]
+        marks: list[Mark] = [sent(taken, each) for each in given[:1000]]
         marks += [retry(each, 1.0) for each in given[1000:1500]] + [Release(each) for each in given[1500:]]
         assert await store.settle(taken.token, marks) == frozenset()
     assert await db.statuses() == {"sent": 1000, "pending": 1000}

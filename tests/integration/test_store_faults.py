@@ -11,14 +11,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from relay.model import Fault, Release, Sent
+from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
 from relay.store import PostgresStore, StoreConfig, connect
 from services.find import OwnPostgres
 from services.proxy import Proxy
 from services.tls import Authority
 from tests.builders import Database, eventually
-from tests.stores import a_store, backend_pids, claim, ids
+from tests.stores import a_store, backend_pids, claim, ids, sent
 
 OwnPostgresMaker = Callable[..., OwnPostgres]
 OwnDatabaseMaker = Callable[..., tuple[OwnPostgres, Database]]
@@ -98,13 +98,13 @@ async def test_a_server_that_says_nothing_is_given_up_in_bounded_time(db: Databa
         taken = await claim(store, limit=1)
         line.blackhole()
         began = time.monotonic()
-        error = await fault_of(store.settle(taken.token, [Sent(given[0])]))
+        error = await fault_of(store.settle(taken.token, [sent(taken, given[0])]))
         # Two seconds until the check of a pooled connection gives up, five for a new connection, and some more.
         assert (error.fault, time.monotonic() - began < 25) == (Fault.TIMEOUT, True)
         assert (await fault_of(store.ready())).fault is Fault.TIMEOUT
         await line.pass_all()
         await store.ready()
-        assert await store.settle(taken.token, [Sent(given[0])]) == frozenset()
+        assert await store.settle(taken.token, [sent(taken, given[0])]) == frozenset()
         assert ids(await claim(store)) == given[1:]
 
 

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from relay.model import Failed, Mark, Refusal, Release, Retry, Sent
+from relay.model import Claim, Failed, Mark, Refusal, Release, Retry
 from relay.store import PostgresStore
 from services.postgres import PostgresServer
-from tests.stores import config
+from tests.stores import config, ids, sent
 
 T = TypeVar("T")
 KINDS = st.sampled_from(["sent", "retry now", "retry later", "failed", "release", "release in doubt"])
@@ -62,11 +62,11 @@ class Known:
         return True
 
 
-def mark_of(kind: str, row_id: int) -> Mark:
+def mark_of(kind: str, taken: Claim, row_id: int) -> Mark:
     """The real mark."""
     match kind:
         case "sent":
-            return Sent(row_id)
+            return sent(taken, row_id)
         case "failed":
             return Failed(row_id, Refusal.REJECTED, kind)
         case "retry now" | "retry later":
@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
         for store in self.stores:
             self.wait(store.open())
         self.rows: dict[int, Known] = {}
-        self.tokens: list[tuple[UUID, list[int]]] = []
+        self.claims: list[Claim] = []
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
@@ -121,19 +121,19 @@ class Machine(RuleBasedStateMachine):
             known.held, known.expired = True, False
             seen = (row.claims, row.failures, row.doubtful)
             assert seen == (known.claims, known.failures, known.error is not None)
-        self.tokens.append((taken.token, expected))
+        self.claims.append(taken)
 
     @rule(data=st.data(), number=st.integers(0, 1), times=st.integers(1, 2))
     def settle(self, data: st.DataObject, number: int, times: int) -> None:
         """Some store marks rows of a claim: in time or too late, and once more when the reply was lost."""
-        if not self.tokens:
+        if not self.claims:
             return
-        token, ids = data.draw(st.sampled_from(self.tokens[-4:]))
-        kinds = {row_id: data.draw(KINDS) for row_id in ids}
+        taken = data.draw(st.sampled_from(self.claims[-4:]))
+        kinds = {row_id: data.draw(KINDS) for row_id in ids(taken)}
         for _ in range(times):
-            ours = {row_id: self.rows[row_id].mark(kind, token) for row_id, kind in kinds.items()}
-            marks = [mark_of(kind, row_id) for row_id, kind in kinds.items()]
-            lost = self.wait(self.stores[number].settle(token, marks))
+            ours = {row_id: self.rows[row_id].mark(kind, taken.token) for row_id, kind in kinds.items()}
+            marks = [mark_of(kind, taken, row_id) for row_id, kind in kinds.items()]
+            lost = self.wait(self.stores[number].settle(taken.token, marks))
             assert lost == {row_id for row_id, is_ours in ours.items() if not is_ours}
 
     @rule(data=st.data(), number=st.integers(0, 1))
@@ -146,11 +146,11 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         """A lease is renewed for the rows that are still held under it."""
-        if not self.tokens:
+        if not self.claims:
             return
-        token, ids = data.draw(st.sampled_from(self.tokens[-4:]))
-        held = {row_id for row_id in ids if self.rows[row_id].token == token and self.rows[row_id].held}
-        assert self.wait(self.stores[0].renew(token, ids)) == held
+        taken = data.draw(st.sampled_from(self.claims[-4:]))
+        held = {row_id for row_id in ids(taken) if self.rows[row_id].token == taken.token and self.rows[row_id].held}
+        assert self.wait(self.stores[0].renew(taken.token, ids(taken))) == held
         for row_id in held:
             self.rows[row_id].expired = False
 

@@ -1,5 +1,7 @@
 """Outcome → mark, backoff, and which rows travel alone."""
 
+from uuid import UUID
+
 import pytest
 
 from relay.decide import (
@@ -34,8 +36,8 @@ from tests.doubles import a_row
 POLICY = RetryPolicy(max_failures=3, base_s=1.0, max_s=10.0)
 
 MARKS: list[tuple[str, Outcome, int, Mark]] = [
-    ("an ack", Confirmed(), 0, Sent(1)),
-    ("an ack after failures", Confirmed(), 2, Sent(1)),
+    ("an ack", Confirmed(), 0, Sent(1, UUID(int=1))),
+    ("an ack after failures", Confirmed(), 2, Sent(1, UUID(int=1))),
     (
         "a first return",
         Refused(Refusal.UNROUTABLE, "no queue"),
