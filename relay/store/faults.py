@@ -44,7 +44,8 @@ _BY_CLASS = {
     "P0": Fault.OTHER,
     "XX": Fault.OTHER,
 }
-# libpq tells only a sentence about a connection that was never made. The first match decides.
+# libpq tells only a sentence about a connection that was never made. The first match decides. What a server says in
+# another language than English (its lc_messages) matches none, and libpq keeps the SQLSTATE to itself.
 _BY_SENTENCE = (
     (r"closed the connection|closed unexpectedly|EOF detected|reset by peer|Broken pipe", Fault.LOST),
     (r"pg_hba\.conf|password|role .* (does not exist|is not permitted)|\bno PostgreSQL user name", Fault.AUTH),
@@ -55,6 +56,7 @@ _BY_SENTENCE = (
     (r"SSL|TLS|certificate|private key", Fault.TLS),
     (r"authentication|permission denied", Fault.AUTH),
     (r"timeout expired|timed out", Fault.TIMEOUT),
+    (r"failed: \S+:  ", Fault.OTHER),  # severity and two spaces: the server's own words, so it is there
 )
 
 

@@ -37,7 +37,9 @@ SENTENCES = [
     ("Connection timed out", Fault.TIMEOUT),
     ("failed to resolve host 'h': [Errno -2] Name or service not known", Fault.UNREACHABLE),
     ("No route to host", Fault.UNREACHABLE),
-    ("a sentence of a server that speaks another language", Fault.UNREACHABLE),
+    ("a sentence nobody knows", Fault.UNREACHABLE),
+    ('connection to server at "h", port 1 failed: FATAL:  Passwort-Authentifizierung fehlgeschlagen', Fault.OTHER),
+    ('connection to server at "h", port 1 failed: 致命错误:  数据库 "d" 不存在', Fault.OTHER),
 ]
 
 
