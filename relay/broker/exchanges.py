@@ -18,8 +18,13 @@ from relay.model import Refusal, Refused
 
 DEFAULT_EXCHANGE = ""
 KNOWN_MAX = 1024
+MISSING_TTL_S = 1.0
+"""A missing exchange is asked about again that soon: asking harms nobody, and a belief costs every row an attempt."""
+FORBIDDEN_TTL_S = 5.0
+"""A forbidden one not so soon: it takes a publish to find out, which closes a channel with others in flight."""
 _NEVER: tuple[Refused | None, float] = (None, float("-inf"))
 _LEARNED = {NOT_FOUND: Refusal.NO_EXCHANGE, ACCESS_REFUSED: Refusal.FORBIDDEN}
+_TTL_S = {Refusal.NO_EXCHANGE: MISSING_TTL_S, Refusal.FORBIDDEN: FORBIDDEN_TTL_S}
 
 
 class Exchanges:
@@ -88,7 +93,9 @@ class Exchanges:
     def _believe(self, name: str, refused: Refused | None) -> None:
         if len(self._believed) >= KNOWN_MAX:
             self._believed.clear()  # rows invent exchanges: ask again rather than grow
-        self._believed[name] = (refused, self._now() + self._config.exchange_ttl_s)
+        longest_s = self._config.exchange_ttl_s
+        ttl_s = longest_s if refused is None else min(longest_s, _TTL_S[refused.reason])
+        self._believed[name] = (refused, self._now() + ttl_s)
 
     async def close(self, grace_s: float) -> None:
         """Close the connection."""

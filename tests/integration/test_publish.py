@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from relay.broker import FLUSH_S, RabbitPublisher
-from relay.broker.exchanges import KNOWN_MAX
+from relay.broker.exchanges import FORBIDDEN_TTL_S, KNOWN_MAX, MISSING_TTL_S
 from relay.broker.wire import encode
 from relay.model import Answer, Confirmed, Envelope, HeaderValue, Outcome, Refusal, Refused, Unknown
 from services.broker import Broker
@@ -248,6 +249,34 @@ async def test_a_belief_about_an_exchange_ends(amqp: Amqp) -> None:
             return tally(await publish(publisher, envelopes(1, exchange="late"))) == {"confirmed": 1}
 
         await eventually(confirmed)
+
+
+async def test_a_missing_exchange_is_used_soon_after_it_was_declared(publisher: RabbitPublisher, amqp: Amqp) -> None:
+    """However long the belief in one that is there: each refusal costs a row an attempt."""
+    assert tally(await publish(publisher, envelopes(1, exchange="late"))) == {"no_exchange": 1}
+    await amqp.queue("all", "late")
+
+    async def confirmed() -> bool:
+        return tally(await publish(publisher, envelopes(1, exchange="late"))) == {"confirmed": 1}
+
+    await eventually(confirmed, 5 * MISSING_TTL_S)
+
+
+async def test_a_forbidden_exchange_is_used_soon_after_the_right_to_it_was_given(
+    limited: str, amqp: Amqp, rabbitmq: Broker
+) -> None:
+    async with publishing(limited) as publisher:
+        assert tally(await publish(publisher, envelopes(1, exchange="forbidden"))) == {"forbidden": 1}
+        rights = {"configure": "", "read": "", "write": ".*"}
+        user = quote(f"limited-{amqp.vhost}", safe="")
+        path = f"/api/permissions/{quote(amqp.vhost, safe='')}/{user}"
+        await asyncio.to_thread(rabbitmq.api, "PUT", path, rights)
+        await (await (await amqp.channel()).get_queue("all")).bind("forbidden")
+
+        async def confirmed() -> bool:
+            return tally(await publish(publisher, envelopes(1, exchange="forbidden"))) == {"confirmed": 1}
+
+        await eventually(confirmed, 2 * FORBIDDEN_TTL_S)
 
 
 async def test_an_exchange_can_be_asked_about(publisher: RabbitPublisher, amqp: Amqp) -> None:
