@@ -1,5 +1,6 @@
 """Every metric: name, sentence, labels with all their values, buckets. Every series exists, at 0, from the start."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from platform import python_version
@@ -72,6 +73,7 @@ METRICS: Mapping[str, str] = {
         "Rows deleted from the table since this relay started, whoever deleted them, as Postgres counts them: "
         "table-wide, use max, never sum."
     ),
+    "relay_asyncio_tasks": "Tasks on the relay's event loop; a number that keeps rising is a leak.",
     "relay_build_info": "Versions of the relay and of Python.",
 }
 """Beside these, relay_config_<setting> gives every numeric setting, and there are the process_, python_ metrics."""
@@ -135,6 +137,7 @@ class Metrics:
         self.broker_connected = self._gauge("relay_broker_connected")
         self.broker_blocked = self._gauge("relay_broker_blocked")
         self.db_connected = self._gauge("relay_db_connected")
+        self._gauge("relay_asyncio_tasks").set_function(_tasks)
 
     def exposed(self, accept: str) -> tuple[bytes, str]:
         """Return what Prometheus reads, and its content type, in the format its Accept header asks for."""
@@ -150,6 +153,14 @@ class Metrics:
     def _histogram(self, name: str, bounds: tuple[float, ...]) -> Histogram:
         labels = tuple(LABELS.get(name, ()))
         return _whole(Histogram(name, METRICS[name], labels, buckets=bounds, registry=self.registry), name)
+
+
+def _tasks() -> int:
+    """Count the tasks at a scrape, which is made on the relay's loop; elsewhere there are none."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
 
 
 def known(word: str, words: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What is counted and told: every series from the start, each moved by what it names, every event from the table."""
 
+import asyncio
 import itertools
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -258,6 +259,16 @@ def test_rows_in_flight_rise_and_fall(seen: Observatory) -> None:
 
     seen.in_flight(-500)
     assert series(seen)["relay_claimed_rows_in_flight"] == 20
+
+
+async def test_the_tasks_of_the_loop_are_counted_at_a_scrape(seen: Observatory) -> None:
+    before = series(seen)["relay_asyncio_tasks"]
+    another = asyncio.create_task(asyncio.Event().wait())
+    assert series(seen)["relay_asyncio_tasks"] == before + 1
+
+    another.cancel()
+    await asyncio.wait({another})
+    assert series(seen)["relay_asyncio_tasks"] == before
 
 
 def test_leases_lost_and_marks_deferred_are_counted_and_told(seen: Observatory, logs: Logs) -> None:
