@@ -52,6 +52,20 @@ class Child:
         """Whether it has not ended."""
         return self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that does not end it, if it still runs."""
+        if self.running:
+            self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end and return the exit code, negative for a signal."""
+        return await self._process.wait()
+
     def check(self) -> None:
         """Raise Broken when it ended and should not have."""
         if not self.running and self.ending is None:
@@ -88,7 +102,7 @@ async def output(argv: Sequence[str], env: Mapping[str, str], log: Path) -> None
     """Run a short command to its end. Raises Broken with what it said when it fails."""
     child = await Child.start(Path(argv[0]).name, argv, env, log)
     try:
-        code = await child._process.wait()  # noqa: SLF001 -- this module's own class
+        code = await child.ended()
     except asyncio.CancelledError:
         await child.kill()
         raise
