@@ -54,6 +54,10 @@ check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and
 bench: servers  ## Measure the relay beside a naive one on the same servers (some minutes).
 	@$(BIN)/python -m bench
 
+.PHONY: sabotage
+sabotage: servers  ## Try the relay with one bug at a time: a test must catch each (some minutes).
+	@$(BIN)/python -m sabotage
+
 .PHONY: format
 format: $(STAMP)  ## Rewrite the sources as `make check` wants them.
 	@$(BIN)/ruff check --fix --quiet . || true
