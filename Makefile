@@ -50,6 +50,10 @@ check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and
 	$(BIN)/squawk sql/migrations/*.up.sql
 	$(BIN)/hadolint Dockerfile
 
+.PHONY: simulate
+simulate: $(STAMP)  ## Live through worlds of faults on virtual time, by seed (SEEDS=2000 FROM=0).
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
+
 .PHONY: bench
 bench: servers  ## Measure the relay beside a naive one on the same servers (some minutes).
 	@$(BIN)/python -m bench

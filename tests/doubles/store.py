@@ -1,13 +1,14 @@
 """An outbox store in memory, with leases, tokens, limits and a database that can be taken away."""
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, NoReturn
 from uuid import UUID
 
-from relay.model import Claim, Fault, Mark, Sent
+from relay.model import Claim, Fault, Mark, Row, Sent
 from relay.ports import StoreUnavailable
 from tests.doubles.rows import a_row
 from tests.doubles.table import Stored, Table
@@ -24,6 +25,11 @@ class Moment(Enum):
     """Of a settle the rows marked sent took effect, and nothing else."""
     AFTER = auto()
     """All took effect, and only the reply was lost."""
+    LATE = auto()
+    """Of a claim: it takes effect when the relay has long given up, as after a wait for a standby."""
+
+
+LATE_S = 5.0
 
 
 class MemoryStore:
@@ -58,7 +64,16 @@ class MemoryStore:
         self._faults: dict[str, deque[Moment]] = defaultdict(deque)
         self._known = False
         """It was there, and no call has failed since."""
+        self.proof_s = math.inf
+        """So long after its last success the database counts as there without being asked."""
+        self._proved_at = 0.0
         self._unheard: list[UUID] = []
+        self._lazy: list[Sent] = []
+        """Rows marked sent by commits that may not be on disk yet."""
+        self._crashes = self.table.crashes
+        """Crashes that were noticed."""
+        self._found_dead = False
+        """A connection was dead when it was to be used, and was replaced: a crash may have undone marks."""
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the operation before it does anything."""
 
@@ -114,34 +129,53 @@ class MemoryStore:
     # -- what the relay does ------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Ask the database once after each failure, and give back what claims took of which nobody heard."""
-        if self._known and not self._unheard:
+        """Ask the database once after each failure; write again what a crash undid, give back what nobody heard of."""
+        sure = self._known and not self._found_dead and self._now() - self._proved_at <= self.proof_s
+        if sure and not self._unheard:
             return
+        self._found_dead = False
         lost = await self._op("ready")
+        if not sure:
+            self._mark_again()
         while self._unheard:
             self.table.give_back(self._unheard.pop())
-        self._reply(lost)
+        await self._reply("ready", lost)
         self._known = True
+
+    def _mark_again(self) -> None:
+        """Only what changed something waits for the disk; else the marks may not be there yet, and are kept."""
+        changed = [self.table.mark(mark, self.table.token()) for mark in self._lazy]
+        if any(changed):
+            self.table.flush()
+            self._lazy.clear()
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease due rows."""
         assert limit > 0
-        taken_at = self._now()
-        lost = await self._op("claim")
-        if self.bug is not None:
-            raise self.bug
-        due = self.table.due(low, limit)
-        fit = self.table.cut(due)
+        taken_at, bookmark = self._now(), len(self._lazy)
         token = self.table.token()
-        rows = tuple(self.table.take(row_id, token) for row_id in fit)
-        self.claims.append((limit, low, fit))
         try:
-            await asyncio.sleep(self.reply_s)
-            self._reply(lost)
+            lost = await self._op("claim")
+            if self.bug is not None:
+                raise self.bug
+            if lost is Moment.LATE:
+                asyncio.get_running_loop().call_later(LATE_S, self._take, token, limit, low)
+                self._fail(Fault.TIMEOUT, "the claim was given up")
+            rows, more = self._take(token, limit, low)
+            await self._reply("claim", lost)
         except (StoreUnavailable, asyncio.CancelledError):
             self._unheard.append(token)
             raise
-        return Claim(token, rows, taken_at, more=len(due) == limit or len(fit) < len(due))
+        if rows and not self._found_dead:
+            del self._lazy[:bookmark]
+        return Claim(token, rows, taken_at, more=more)
+
+    def _take(self, token: UUID, limit: int, low: int) -> tuple[tuple[Row, ...], bool]:
+        """Let a claim take effect."""
+        due = self.table.due(low, limit)
+        fit = self.table.cut(due)
+        self.claims.append((limit, low, fit))
+        return tuple(self.table.take(row_id, token) for row_id in fit), len(due) == limit or len(fit) < len(due)
 
     async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
         """Lengthen leases that are still ours."""
@@ -149,39 +183,62 @@ class MemoryStore:
         ours = frozenset(row_id for row_id in row_ids if self.table.ours(row_id, token))
         for row_id in ours:
             self.table.lease(self.rows[row_id], token)
-        self._reply(lost)
+        await self._reply("renew", lost)
         return ours
 
     async def settle(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int]:
-        """Write marks."""
+        """Write marks, those of rows sent in a transaction of their own."""
         assert marks
         moment = await self._op("settle")
+        sent = [mark for mark in marks if isinstance(mark, Sent)]
+        fenced = [mark for mark in marks if not isinstance(mark, Sent)]
+        self.marks += [mark for mark in sent if self.table.mark(mark, token)]
+        if moment is Moment.HALFWAY:
+            self._fail(Fault.LOST, "the reply was lost")
+        if sent:
+            await self._reply("settle", None if fenced else moment)
+            self._lazy += sent
+        if not fenced:
+            return frozenset()
         lost: set[int] = set()
-        for mark in marks:
-            if moment is Moment.HALFWAY and not isinstance(mark, Sent):
-                continue
+        for mark in fenced:
             if self.table.mark(mark, token):
                 self.marks.append(mark)
-            elif not isinstance(mark, Sent) and not self.table.settled(mark.row_id, token):
+            elif not self.table.settled(mark.row_id, token):
                 lost.add(mark.row_id)
-        self._reply(moment)
+        await self._reply("settle", moment)
         return frozenset(lost)
 
     async def _op(self, op: str) -> Moment | None:
         """Record the call, let its time pass, fail when told; return when else it is to fail."""
         self.calls.append((op, self._now()))
         self.on_call(op)
-        await asyncio.sleep(self.delay_s.get(op, 0.0))
-        if self.down is not None:
-            self._fail(self.down, "the database is down")
+        self._found_dead = self._found_dead or self._crashes != self.table.crashes
+        self._crashes = self.table.crashes
+        await self._travel(self.delay_s.get(op, 0.0))
         moment = self._faults[op].popleft() if self._faults[op] else None
         if moment is Moment.BEFORE:
             self._fail(Fault.LOST, f"{op} was lost")
         return moment
 
-    def _reply(self, lost: Moment | None) -> None:
-        if lost is not None:
+    async def _reply(self, op: str, lost: Moment | None) -> None:
+        """Let the answer come back, unless it is lost."""
+        if lost is Moment.AFTER:
             self._fail(Fault.LOST, "the reply was lost")
+        await self._travel(self.reply_s if op == "claim" else 0.0)
+        self._proved_at = self._now()
+
+    async def _travel(self, seconds: float) -> None:
+        """Be on the way to the database or back; it may go in the meantime."""
+        await asyncio.sleep(seconds)
+        self._arrived()
+
+    def _arrived(self) -> None:
+        if self.down is not None:
+            self._fail(self.down, "the database is down")
+        if self._crashes != self.table.crashes:
+            self._crashes = self.table.crashes
+            self._fail(Fault.LOST, "the database crashed")
 
     def _fail(self, fault: Fault, detail: str) -> NoReturn:
         self._known = False

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from uuid import UUID
 
 from relay.model import Failed, Mark, Refusal, Release, Retry, Row, Sent
 
 EMPTY = "{}"
+FLUSH_S = 0.6
+"""A commit that did not wait for the disk is there by then: three rounds of Postgres' writer, which is its bound."""
 
 
 @dataclass(slots=True)
@@ -41,10 +44,35 @@ class Table:
         self._batch_bytes = batch_bytes
         self._message_bytes_max = message_bytes_max
         self._tokens = map(UUID, (f"{number:032x}" for number in count(1)))
+        self._undo: list[tuple[float, Callable[[], object]]] = []
+        """When each commit happened that may not be on disk yet, and what a crash makes of it; in order."""
+        self.crashes = 0
+        """How often the database crashed; who was connected then is not any more."""
 
     def token(self) -> UUID:
         """A token nobody has."""
         return next(self._tokens)
+
+    # -- the disk -----------------------------------------------------------------------------------------------
+
+    def lazily(self, undo: Callable[[], object]) -> None:
+        """Commit without waiting for the disk."""
+        self._undo.append((self.now(), undo))
+
+    def flush(self) -> None:
+        """Commit something that waits for the disk: the log is written in order, so all earlier commits are there."""
+        self._undo.clear()
+
+    def crash(self) -> int:
+        """Lose the commits that were not on disk yet; how many."""
+        lost = [undo for at, undo in self._undo if at > self.now() - FLUSH_S]
+        for undo in reversed(lost):
+            undo()
+        self._undo.clear()
+        self.crashes += 1
+        return len(lost)
+
+    # -- leases and marks ---------------------------------------------------------------------------------------
 
     def free(self, stored: Stored) -> bool:
         """Nobody holds the row."""
@@ -99,23 +127,27 @@ class Table:
     def lease(self, stored: Stored, token: UUID) -> None:
         """Let the lease of the row begin now."""
         stored.token, stored.claimed_until = token, self.now() + self._lease_s
+        self.flush()
 
     def give_back(self, token: UUID) -> None:
         """Undo a claim of which nobody heard."""
         for row_id, stored in self.rows.items():
             if self.ours(row_id, token):
                 stored.claims, stored.claimed_until = stored.claims - 1, None
+                self.flush()
 
     def mark(self, mark: Mark, token: UUID) -> bool:
         """Write one mark; return whether it changed the row."""
         if isinstance(mark, Sent):
             stored = self.rows.get(mark.row_id)
-            if stored is None or stored.status == "sent":
+            if stored is None or stored.status == "sent" or stored.row.message_id != mark.message_id:
                 return False
+            self.lazily(partial(_restore, stored, stored.status, stored.claimed_until))
             stored.status, stored.claimed_until = "sent", None
             return True
         if not self.ours(mark.row_id, token):
             return False
+        self.flush()
         stored = self.rows[mark.row_id]
         stored.claimed_until = None
         match mark:
@@ -134,3 +166,7 @@ class Table:
         """The row was marked before, under that very lease, and nobody took it since."""
         stored = self.rows.get(row_id)
         return bool(stored and stored.token == token and stored.claimed_until is None and stored.status != "sent")
+
+
+def _restore(stored: Stored, status: str, claimed_until: float | None) -> None:
+    stored.status, stored.claimed_until = status, claimed_until
