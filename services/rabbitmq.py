@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
@@ -18,20 +19,41 @@ STARTS = 3
 ALARM_WATERMARK, CALM_WATERMARK = "0.00001", "0.4"
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a node has in common with the others of its cluster."""
+
+    names: tuple[str, ...]
+    """Of all nodes; the first that is ready founds the cluster, the others join it by themselves."""
+    epmd_port: int
+    """Theirs is started and stopped by somebody else."""
+    cookie: str
+
+
 class RabbitMQ(Broker):
     """A node with its own name, ports, epmd, cookie and data; it and its epmd listen on 127.0.0.1 only.
 
     Methods block; call them through `asyncio.to_thread` where the event loop must turn meanwhile.
     """
 
-    def __init__(self, *, config: Sequence[str] = (), tls: Tls | None = None, verify_peer: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        config: Sequence[str] = (),
+        tls: Tls | None = None,
+        verify_peer: bool = True,
+        name: str | None = None,
+        shared: Shared | None = None,
+    ) -> None:
         """Start it. `config` are further lines of rabbitmq.conf; with `tls` it listens on `tls_port` too,
-        and asks the client for a certificate of the same authority when `verify_peer`.
+        and asks the client for a certificate of the same authority when `verify_peer`. `name` and `shared` make it a
+        node of a cluster.
 
         Raises ServerFailed, also when there are no binaries.
         """
         self._binaries = binaries()
-        self.name = f"relay-{token_hex(4)}@localhost"
+        self.name = name or f"relay-{token_hex(4)}@localhost"
+        self._shared = shared
         self._user = self._binaries.user
         self.folder = make_folder("relay-rabbitmq", self._user)
         self.log = self.folder / "rabbit.log"
@@ -53,16 +75,19 @@ class RabbitMQ(Broker):
         self.how = self._binaries.how
 
     def _configure(self, config: Sequence[str], tls: Tls | None, *, verify_peer: bool) -> None:
-        self.port, management, epmd, distribution = (free_port() for _ in range(4))
+        self.port, management, distribution, epmd = (free_port() for _ in range(4))
+        lines = [*config, *([] if tls is None else self._tls_lines(tls, verify_peer=verify_peer))]
+        schedulers = "+S 2:2"
+        if self._shared is not None:
+            epmd, schedulers = self._shared.epmd_port, "+S 1:1"
+            lines += self._join(self._shared)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/", management=f"http://127.0.0.1:{management}")
-        lines = [
+        lines += [
             f"listeners.tcp.1 = 127.0.0.1:{self.port}",
             "management.tcp.ip = 127.0.0.1",
             f"management.tcp.port = {management}",
             "management_agent.disable_metrics_collector = true",
             "raft.wal_max_size_bytes = 67108864",
-            *([] if tls is None else self._tls_lines(tls, verify_peer=verify_peer)),
-            *config,
         ]
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
@@ -86,9 +111,18 @@ class RabbitMQ(Broker):
             RABBITMQ_ENABLED_PLUGINS_FILE=str(self.folder / "enabled_plugins"),
             RABBITMQ_PID_FILE=str(self.folder / "pid"),
             # Few schedulers that do not spin while idle: the machine is shared with the relay and Postgres.
-            RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
+            RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=f"{schedulers} +sbwt none +sbwtdcpu none +sbwtdio none "
             "-kernel inet_dist_use_interface {127,0,0,1}",
         )
+
+    def _join(self, shared: Shared) -> list[str]:
+        cookie = self.folder / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.touch(0o400)
+            cookie.write_text(shared.cookie)
+            self._user.own(cookie)
+        nodes = (f"cluster_formation.classic_config.nodes.{n} = {name}" for n, name in enumerate(shared.names, 1))
+        return ["cluster_formation.peer_discovery_backend = classic_config", *nodes]
 
     def _tls_lines(self, tls: Tls, *, verify_peer: bool) -> list[str]:
         self.tls_port = free_port()
