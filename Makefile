@@ -40,6 +40,12 @@ test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against Ra
 rabbitmq4: $(STAMP)  ## Fetch RabbitMQ 4 into .services, on Debian (10 s, 150 MB).
 	@$(BIN)/python -m services.rabbitmq4
 
+.PHONY: kills
+kills: KILLS ?= 500
+kills: SIGNAL ?= KILL
+kills: servers  ## Kill relays at random moments, hundreds of times, and judge (KILLS=500 SIGNAL=KILL SEED=...).
+	@$(BIN)/python -m chaos.kills --kills $(KILLS) --signal $(SIGNAL) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check
 check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and the Dockerfile.
 	$(BIN)/ruff format --check .

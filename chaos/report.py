@@ -34,9 +34,12 @@ def text(verdict: Verdict, run: Run, fingerprint: str) -> str:
     lines = [
         f"  {name.replace('_', ' '):<22}{_number(value):>12}  {FIGURES[name]}" for name, value in _figures(verdict)
     ]
-    faults = [f"  {each.name:<30}{each.times:>6}{each.repeats:>9}{each.repeats_max:>9}" for each in verdict.faults]
+    faults = [
+        f"  {each.name:<30}{each.times:>6}{each.repeats:>9}{each.most:>9}{each.repeats_max:>9}"
+        for each in verdict.faults
+    ]
     judged = [f"  {each.promise:<30}{each.word}" for each in verdict.judgements]
-    head = f"  {'fault':<30}{'times':>6}{'repeats':>9}{'at most':>9}"
+    head = f"  {'fault':<30}{'times':>6}{'repeats':>9}{'at once':>9}{'allowed':>9}"
     return "\n".join(
         [
             *lines,
@@ -55,8 +58,8 @@ def markdown(verdict: Verdict, run: Run, fingerprint: str) -> str:
     """Write it for the documents."""
     figures = _table(("Figure", "", "What it counts"), ((n, _number(v), FIGURES[n]) for n, v in _figures(verdict)))
     faults = _table(
-        ("Fault", "Times", "Duplicates", "At most"),
-        ((each.name, f"{each.times:,}", f"{each.repeats:,}", f"{each.repeats_max:,}") for each in verdict.faults),
+        ("Fault", "Times", "Duplicates", "Most at once", "Allowed"),
+        ((e.name, f"{e.times:,}", f"{e.repeats:,}", f"{e.most:,}", f"{e.repeats_max:,}") for e in verdict.faults),
     )
     judged = _table(("Promise", "Judgement"), ((each.promise, each.word) for each in verdict.judgements))
     facts = "".join(f"- {fact.strip()}\n" for fact in _facts(run, fingerprint))

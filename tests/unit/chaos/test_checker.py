@@ -190,13 +190,22 @@ def test_a_fault_explains_no_copy_of_a_row_it_could_not_meet(began: float, ended
     assert wrong(faulty(history, replace(KILL, began=began, ended=ended)))[0] == promises
 
 
-def test_copies_are_put_down_to_the_latest_fault_with_room() -> None:
-    history = arriving(good(), *(arrival(each, 4 + each, attempt=2) for each in (1, 2, 3)))
-    earlier = replace(KILL, name="cut", began=1.0, ended=4.0)
+def test_copies_are_put_down_to_the_fault_nearest_to_what_they_repeat() -> None:
+    history = arriving(good(5), *(arrival(each, 9 + each, attempt=2) for each in (2, 3, 5)))
+    cut, later = replace(KILL, name="cut", began=2.0, ended=2.6), replace(KILL, began=4.9, ended=5.0)
 
-    assert check(faulty(history, earlier, KILL)).faults == [
-        FaultFigures("cut", times=1, repeats=1, repeats_max=2),
-        FaultFigures("relay SIGKILL", times=1, repeats=2, repeats_max=2),
+    assert check(faulty(history, cut, KILL, later)).faults == [
+        FaultFigures("cut", times=1, repeats=1, most=1, repeats_max=2),
+        FaultFigures("relay SIGKILL", times=2, repeats=2, most=1, repeats_max=4),
+    ]
+
+
+def test_no_fault_is_charged_with_more_copies_than_it_explains() -> None:
+    history = arriving(good(5), *(arrival(3, 9 + each, attempt=2) for each in range(4)))
+
+    assert check(faulty(history, KILL, replace(KILL, name="cut", began=9.0, ended=9.0))).faults == [
+        FaultFigures("cut", times=1, repeats=2, most=2, repeats_max=2),
+        FaultFigures("relay SIGKILL", times=1, repeats=2, most=2, repeats_max=2),
     ]
 
 
