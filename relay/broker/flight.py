@@ -11,7 +11,7 @@ from relay.broker.link import Link
 from relay.broker.wire import encode
 from relay.model import Answer, Envelope, Fault, Refused
 
-FLUSH_S = 0.05
+FLUSH_S = 0.1
 """Answers are given at least that often."""
 _WAIT_S = FLUSH_S / 2
 """A round waits at most twice."""

@@ -5,7 +5,8 @@
 --            costs to look at, without reading it out of TOAST: the size of a text or bytea; for jsonb and json a
 --            guess, as a document may be ten times what is stored when that is compressed.
 -- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one.
--- sized      the true size. What weighs more than eight times the largest message is too large in any spelling.
+-- spelled    the bytes to send, once a row. What weighs more than eight times the largest message is too large in any
+--            spelling, and gets none.
 -- fit        cuts by the true size. A row over :message_bytes costs nothing: its texts are not fetched.
 WITH candidate AS MATERIALIZED (
   SELECT
@@ -34,23 +35,34 @@ cheap AS MATERIALIZED (
   ) AS c
   WHERE before < %(bytes)s
 ),
-sized AS MATERIALIZED (
+spelled AS MATERIALIZED (
   SELECT
     id,
-    CASE WHEN hopeless THEN weight ELSE {size} END AS bytes,
-    CASE WHEN hopeless THEN 0 ELSE octet_length(headers::text) + octet_length(properties::text) END AS rim
+    weight,
+    CASE WHEN NOT hopeless THEN {body} END AS body,
+    CASE WHEN NOT hopeless THEN headers::text END AS headers,
+    CASE WHEN NOT hopeless THEN properties::text END AS properties
   FROM cheap
 ),
 fit AS MATERIALIZED (
-  SELECT id, bytes
+  SELECT id, bytes, body, headers, properties
   FROM (
     SELECT
       id,
+      body,
+      headers,
+      properties,
       -- Headers larger than any message are blamed as a payload would be.
       CASE WHEN rim > %(message_bytes)s THEN rim ELSE bytes END AS bytes,
       row_number() OVER up AS place,
       sum(CASE WHEN greatest(bytes, rim) <= %(message_bytes)s THEN bytes + rim ELSE 0 END) OVER up AS so_far
-    FROM sized
+    FROM (
+      SELECT
+        *,
+        coalesce(octet_length(body), weight) AS bytes,
+        coalesce(octet_length(headers) + octet_length(properties), 0) AS rim
+      FROM spelled
+    ) AS sized
     WINDOW up AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
   ) AS s
   WHERE so_far <= %(bytes)s OR place = 1
@@ -69,11 +81,11 @@ RETURNING
   left(m.exchange, 1000),
   left(m.routing_key, 1000),
   m.key,
-  CASE WHEN fit.bytes <= %(message_bytes)s THEN {body} END,
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN fit.body END,
   fit.bytes::bigint,
   left(m.content_type, 1000),
-  CASE WHEN fit.bytes <= %(message_bytes)s THEN m.headers::text ELSE '{{}}' END,
-  CASE WHEN fit.bytes <= %(message_bytes)s THEN m.properties::text ELSE '{{}}' END,
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN fit.headers ELSE '{{}}' END,
+  CASE WHEN fit.bytes <= %(message_bytes)s THEN fit.properties ELSE '{{}}' END,
   m.claims,
   m.failures,
   -- As numbers, clamped: a producer may write infinity or the year 20000, and no row may spoil a claim.

@@ -1,6 +1,6 @@
 """How marks are written: `sent` by whoever knows it, all others by the holder of the lease alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from relay.decide import clean
@@ -9,22 +9,25 @@ from relay.store.connect import Connection
 from relay.store.queries import Queries
 
 
-async def write_sent(conn: Connection, queries: Queries, token: UUID, marks: Sequence[Sent]) -> bool:
-    """Write the marks of confirmed rows that are still under the lease; return whether that were all of them.
+def under_lease(token: UUID, marks: Sequence[Sent]) -> dict[str, object]:
+    """Return what `mark_sent` asks for. Nearly always it marks all: one token is cheaper than each message id."""
+    return {"ids": _array(mark.row_id for mark in marks), "token": token}
 
-    Nearly always they are, and one token is cheaper to compare than each row's message id.
+
+def under_message_id(marks: Sequence[Sent]) -> dict[str, object]:
+    """Return what `mark_sent_late` asks for: it marks whoever holds the lease, but no row that holds another message.
+
+    Given in order of id and run in a transaction of its own, so that no two relays wait in a circle.
     """
-    cursor = await conn.execute(queries.mark_sent, {"ids": [mark.row_id for mark in marks], "token": token})
-    return cursor.rowcount == len(marks)
+    return {
+        "ids": _array(mark.row_id for mark in marks),
+        "message_ids": _array(mark.message_id for mark in marks),
+    }
 
 
-async def write_sent_late(conn: Connection, queries: Queries, marks: Sequence[Sent]) -> None:
-    """Write them whoever holds the lease; a row that has the id but holds another message is left alone.
-
-    Given in order of id and in a transaction of its own, so that no two relays wait in a circle.
-    """
-    params = {"ids": [mark.row_id for mark in marks], "message_ids": [mark.message_id for mark in marks]}
-    await conn.execute(queries.mark_sent_late, params)
+def _array(values: Iterable[int | UUID]) -> str:
+    """Spell an array as Postgres reads it; psycopg would look at each value's type."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 async def write_fenced(

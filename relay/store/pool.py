@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import LiteralString
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
@@ -28,6 +29,8 @@ from relay.store.faults import unavailable
 LIFETIME_S = 900.0
 """The oldest a connection grows; the pool takes up to a tenth off by chance, so that they do not end together."""
 IDLE_S = 300.0
+FRESH_S = 0.2
+"""So long after its last success a connection is used again without asking whether it still answers."""
 
 # Isolation and access mode are named because the role may have other defaults. With row_security off, a policy that
 # would hide rows raises an error instead. Scans other than along an index are off because a queue's statistics are
@@ -84,6 +87,8 @@ class Connections:
         self._config = config
         self._on_db = on_db
         self._pool: AsyncConnectionPool[Connection] | None = None
+        self._answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        """Local monotonic time of the last success of each connection."""
         self.found_dead = False
         """A connection was dead when it was to be used, and the pool replaced it: the server may have crashed."""
 
@@ -113,6 +118,8 @@ class Connections:
             await pool.close()
 
     async def _check(self, conn: Connection) -> None:
+        if time.monotonic() - self._answered_at.get(conn, float("-inf")) < FRESH_S:
+            return
         try:
             await check(conn)
         except BaseException:
@@ -142,6 +149,17 @@ class Connections:
             yield conn
             await conn.execute("COMMIT")
 
+    async def statement(self, op: str, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
+        """Run one statement in a transaction of its own, in one round trip; return how many rows it changed.
+
+        Raises StoreUnavailable.
+        """
+        async with self.connection(op, TRANSACTION_TIMEOUT_S) as conn:
+            # Several statements in one message can have no parameters on the wire: psycopg quotes them into the text.
+            cursor = psycopg.AsyncClientCursor(conn)
+            await cursor.execute(b"".join((begin, b";", query, b";COMMIT")), params)
+            return (await cursor.set_result(-2)).rowcount
+
     @contextlib.asynccontextmanager
     async def connection(self, op: str, seconds: float) -> AsyncIterator[Connection]:
         """Lend a connection in autocommit mode for at most so many seconds; raises StoreUnavailable."""
@@ -160,6 +178,7 @@ class Connections:
         conn = await self._take(pool)
         try:
             yield conn
+            self._answered_at[conn] = time.monotonic()
         except BaseException:
             # Whatever it was in the midst of ends here, on the server too, without one more round trip.
             await conn.close()

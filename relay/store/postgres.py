@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any
@@ -15,7 +15,7 @@ from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
-from relay.store.marks import ids_of, write_fenced, write_sent, write_sent_late
+from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
 from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
@@ -82,8 +82,7 @@ class PostgresStore:
         """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash."""
         bookmark, marks = self._unflushed.bookmark(), self._unflushed.marks()
         if marks:
-            async with self._transaction("settle", DURABLE) as conn:
-                await write_sent_late(conn, self._queries, marks)
+            await self._statement(DURABLE, self._queries.mark_sent_late, under_message_id(marks))
             self._unflushed.forget(bookmark)
 
     async def _verified(self) -> bytes:
@@ -129,9 +128,19 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _transaction(self, op: str, begin: bytes) -> AsyncIterator[Connection]:
-        try:
+        with self._proof():
             async with self._connections.transaction(op, begin) as conn:
                 yield conn
+
+    async def _statement(self, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
+        with self._proof():
+            return await self._connections.statement("settle", begin, query, params)
+
+    @contextmanager
+    def _proof(self) -> Iterator[None]:
+        """Learn from how it ends whether the database is there."""
+        try:
+            yield
         except StoreUnavailable:
             self._claim = None
             raise
@@ -199,11 +208,9 @@ class PostgresStore:
         """Write the marks and return the ids whose row is no longer ours to mark."""
         sent = sorted((mark for mark in marks if isinstance(mark, Sent)), key=attrgetter("row_id"))
         if sent:
-            async with self._transaction("settle", LAZY) as conn:
-                complete = await write_sent(conn, self._queries, token, sent)
-            if not complete:
-                async with self._transaction("settle", LAZY) as conn:
-                    await write_sent_late(conn, self._queries, sent)
+            marked = await self._statement(LAZY, self._queries.mark_sent, under_lease(token, sent))
+            if marked < len(sent):
+                await self._statement(LAZY, self._queries.mark_sent_late, under_message_id(sent))
             self._unflushed.add(sent)
         fenced = [mark for mark in marks if not isinstance(mark, Sent)]
         if not fenced:

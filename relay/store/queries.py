@@ -53,8 +53,7 @@ def compose(schema: str, table: str) -> Queries:
 def compose_claim(schema: str, table: str, *, payload_type: str, payload_type_id: int, encoding: str) -> bytes:
     """Compose the claim. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES or what a domain is over."""
     names = _names(schema, table) | {
-        "body": _body("m.payload", payload_type, encoding),
-        "size": _size(payload_type, encoding),
+        "body": _body(payload_type, encoding),
         "weight": sql.SQL(_WEIGHTS[payload_type]),
         "payload_type_id": sql.Literal(payload_type_id),
     }
@@ -85,15 +84,7 @@ def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
     return sql.SQL(text).format(**names).as_bytes(None)
 
 
-def _body(column: LiteralString, payload_type: str, encoding: str) -> sql.Composable:
+def _body(payload_type: str, encoding: str) -> sql.Composable:
     if payload_type == "bytea":
-        return sql.SQL(column)
-    return sql.SQL("convert_to({}::text, {})").format(
-        sql.SQL(column), sql.Literal(encoding if encoding == SQL_ASCII else "UTF8")
-    )
-
-
-def _size(payload_type: str, encoding: str) -> sql.Composable:
-    if encoding in {SQL_ASCII, "UTF8"} and payload_type != "bytea":
-        return sql.SQL("octet_length(payload::text)")  # of a text it is known without reading it
-    return sql.SQL("octet_length({})").format(_body("payload", payload_type, encoding))
+        return sql.SQL("payload")
+    return sql.SQL("convert_to(payload::text, {})").format(sql.Literal(encoding if encoding == SQL_ASCII else "UTF8"))

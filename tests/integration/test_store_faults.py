@@ -14,6 +14,7 @@ from psycopg import sql
 from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
 from relay.store import PostgresStore, StoreConfig, connect
+from relay.store.pool import FRESH_S
 from services.find import OwnPostgres
 from services.proxy import Proxy
 from services.tls import Authority
@@ -121,12 +122,13 @@ async def test_an_answer_that_never_comes_cuts_the_connection_not_the_patience(d
         assert 0.4 < time.monotonic() - began < 3
 
 
-async def test_connections_that_the_server_ended_cost_no_error(db: Database) -> None:
+async def test_connections_at_rest_that_the_server_ended_cost_no_error(db: Database) -> None:
     given = await db.insert(n=3)
     async with a_store(db.url) as store:
         assert ids(await claim(store, limit=1)) == given[:1]
         for pid in await backend_pids(db):
             await db.fetch("SELECT pg_terminate_backend(%s)", (pid,))
+        await asyncio.sleep(FRESH_S)
         assert ids(await claim(store, limit=1)) == given[1:2]
 
 
