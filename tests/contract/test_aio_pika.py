@@ -26,6 +26,7 @@ async def robust(url: str) -> AbstractRobustConnection:
 
 
 async def test_a_message_is_not_persistent_unless_it_says_so() -> None:
+    """Hence what users of the library must remember for each message stands in our encoder once."""
     assert MESSAGE.delivery_mode is aio_pika.DeliveryMode.NOT_PERSISTENT, "persistence is the default now"
 
 

@@ -46,16 +46,19 @@ PRIVATE_NAMES: dict[type, tuple[str, ...]] = {
 
 
 def test_the_library_is_of_the_minor_version_that_was_tried() -> None:
+    """Hence the bound in pyproject.toml: its channel may change with any minor version."""
     assert version("aiormq").startswith("7.2.")
     assert version("pamqp").startswith("4.")
 
 
 @pytest.mark.parametrize("owner", PRIVATE_NAMES)
 def test_the_private_names_are_there(owner: type) -> None:
+    """Hence `link.py` and `channel.py` may stand in for them; there is no public way to be told of these things."""
     assert [name for name in PRIVATE_NAMES[owner] if not hasattr(owner, name)] == []
 
 
 def test_the_private_methods_that_ours_stand_in_for_are_called_the_same_way() -> None:
+    """Hence ours have the same signatures."""
     assert list(inspect.signature(Connection._rpc).parameters) == [
         "request",
         "writer",
@@ -70,6 +73,7 @@ def test_the_private_methods_that_ours_stand_in_for_are_called_the_same_way() ->
 
 
 def test_the_codes_of_a_closed_connection_are_mapped_to_classes_with_the_text_alone() -> None:
+    """Hence `classify.py` reads the code from the class where there is one."""
     assert {501, 502, 503, 504, 505, 506, 530, 540, 541} == set(EXCEPTION_MAPPING)
     error = aiormq.connection.exception_by_code(spec.Connection.Close(501, "FRAME_ERROR", 0, 0))
     assert isinstance(error, ConnectionFrameError)
@@ -83,6 +87,7 @@ def test_the_codes_of_a_closed_connection_are_mapped_to_classes_with_the_text_al
 
 
 async def test_every_frame_of_a_channel_goes_through_its_frames_queue(link: Link) -> None:
+    """Hence `channel.py` resolves confirms in the `put` of that queue, in the order of the wire and without a task."""
     channel = await recorder(link)
     assert [frame.name for frame in channel.heard] == ["Channel.OpenOk", "Confirm.SelectOk"]
     write(link, channel, (1, "all"))
@@ -94,7 +99,7 @@ async def test_every_frame_of_a_channel_goes_through_its_frames_queue(link: Link
 
 
 async def test_a_closed_channel_is_heard_before_the_library_answers(link: Link) -> None:
-    """What is written until then reaches the broker before CloseOk, so it cannot cost the connection."""
+    """Hence `channel.py` notes the end there: what is written until then reaches the broker before CloseOk."""
     channel = await recorder(link)
     for _ in range(30):
         write(link, channel, *((number, "all") for number in range(1, 101)), exchange="missing")
@@ -112,6 +117,7 @@ async def test_a_closed_channel_is_heard_before_the_library_answers(link: Link) 
 
 
 async def test_a_call_on_a_channel_that_the_broker_closes_raises_by_its_code(link: Link) -> None:
+    """Hence `exchanges.py` may ask with a passive declare: how the channel ended is known when the call raises."""
     channel = await link.channel()
     assert isinstance(channel, ConfirmChannel)
     with pytest.raises(ChannelNotFoundEntity):
@@ -125,7 +131,7 @@ def missing(link: Link) -> str:
 
 
 async def test_acks_that_came_before_an_end_are_heard(link: Link) -> None:
-    """The reader hands every frame on before it meets the close."""
+    """Hence an end makes no confirmed row doubtful: the reader hands on every frame that came before the close."""
     channel = await recorder(link)
     write(link, channel, *((number, "all") for number in range(1, 101)))
     immediate = spec.Basic.Publish(exchange="", routing_key="all", immediate=True)
@@ -139,7 +145,7 @@ async def test_acks_that_came_before_an_end_are_heard(link: Link) -> None:
 
 
 async def test_a_refused_vhost_keeps_the_brokers_words(rabbitmq: Broker) -> None:
-    """Our handshake; the library's own says only that it expected another frame."""
+    """Hence our own handshake: the library's says only that it expected another frame."""
     url = rabbitmq.url("no-such-vhost")
     told = await connect(BrokerConfig(url=lambda: url, name="contract"))
     assert isinstance(told, Loss)
@@ -149,6 +155,7 @@ async def test_a_refused_vhost_keeps_the_brokers_words(rabbitmq: Broker) -> None
 
 
 async def test_a_stuck_connection_ends_its_reader_with_a_cancellation(rabbitmq: Broker, proxy: Any) -> None:
+    """Hence `classify.py` takes the reader's CancelledError for a lost connection."""
     between: Proxy = await proxy(rabbitmq.host, rabbitmq.amqp_port)
     async with linked(between.url(rabbitmq.url()), heartbeat_s=1) as link:
         reader = link._connection._reader_task
@@ -160,6 +167,7 @@ async def test_a_stuck_connection_ends_its_reader_with_a_cancellation(rabbitmq: 
 
 
 async def test_writing_after_an_abort_does_nothing(link: Link) -> None:
+    """Hence a lane that has not yet heard of the end may still write: its rows are unreachable, and nothing leaks."""
     channel = await link.channel()
     assert isinstance(channel, ConfirmChannel)
     link.abort(Loss(Fault.LOST, "the test"))
@@ -171,6 +179,7 @@ async def test_writing_after_an_abort_does_nothing(link: Link) -> None:
 
 
 async def test_nothing_of_the_library_outlives_an_end(amqp: Amqp) -> None:
+    """Hence a connection may be replaced as often as an outage needs."""
     await amqp.queue("all")
     before = asyncio.all_tasks()
     async with publishing(amqp.url) as publisher:
@@ -185,7 +194,7 @@ async def test_nothing_of_the_library_outlives_an_end(amqp: Amqp) -> None:
 
 
 async def test_the_properties_of_a_returned_message_are_read_whole(link: Link) -> None:
-    """BCC is taken out by the broker, which encodes the table anew: with it the id must come back as well."""
+    """Hence the row's id may travel in a header, also where the broker takes BCC out and encodes the table anew."""
     channel = await recorder(link)
     headers: dict[str, HeaderValue] = {"BCC": ["nowhere-either"], "deep": {"list": [1, None, True, "x"]}}
     frames = encode(envelope(7, "nowhere", headers=headers), channel.number, link.frame_max)

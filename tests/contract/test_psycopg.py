@@ -34,6 +34,7 @@ async def conn(postgres: PostgresServer) -> AsyncIterator[psycopg.AsyncConnectio
 
 
 def test_the_library_is_of_the_minor_version_that_was_tried() -> None:
+    """Hence the bounds in pyproject.toml: what a cancelled query does changed from one minor version to the next."""
     assert version("psycopg").startswith("3.3.")
     assert version("psycopg-pool").startswith("3.3.")
 
@@ -112,8 +113,7 @@ async def test_a_pool_of_no_least_size_opens_without_a_server() -> None:
     """Hence the relay starts with its database down, and says so itself."""
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(nowhere, min_size=0, max_size=1, open=False)
-    await pool.open()
-    assert pool.get_stats().get("connections_errors", 0) == 0
+    await pool.open(wait=True, timeout=1)
     await pool.close()
 
 
