@@ -7,6 +7,7 @@ Every time is a Unix time in seconds of the one machine the run is on.
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -146,7 +147,6 @@ class FinalRow:
 
 Record = Run | Attempt | Arrival | Fault | RelayEvent | Turn | FinalRow
 Kind = TypeVar("Kind", Run, Attempt, Arrival, Fault, RelayEvent, Turn, FinalRow)
-
 FILES: Mapping[type[Record], str] = {
     Run: "run.jsonl",
     Attempt: "attempts.jsonl",
@@ -188,8 +188,7 @@ class Log:
 
     def _file(self, kind: type[Record]) -> int:
         if kind not in self._files:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            self._files[kind] = os.open(self._folder / FILES[kind], flags, 0o600)
+            self._files[kind] = os.open(self._folder / FILES[kind], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         return self._files[kind]
 
     def close(self) -> None:
@@ -199,33 +198,36 @@ class Log:
         self._files.clear()
 
 
-def read(folder: Path) -> History:
-    """Read a run's folder. A missing file holds nothing; without a run it raises FileNotFoundError."""
+def read(folder: Path, *, events: bool = False) -> History:
+    """Read a run's folder. A missing file holds nothing; without a run it raises FileNotFoundError.
+
+    The relays' logs are large and no judgement looks at them, so their `events` are read on demand only.
+    """
     attempts = {each.message_id: each for each in _records(folder, Attempt)}
-    runs = _records(folder, Run)
-    if not runs:
+    if not (runs := _records(folder, Run)):
         raise FileNotFoundError(folder / FILES[Run])
     return History(
         runs[-1],
         attempts=tuple(attempts.values()),
         arrivals=sorted(_records(folder, Arrival), key=lambda each: each.position),
         faults=_records(folder, Fault),
-        events=_records(folder, RelayEvent),
+        events=_records(folder, RelayEvent) if events else (),
         turns=_records(folder, Turn),
         rows=_records(folder, FinalRow),
     )
 
 
 def _records(folder: Path, kind: type[Kind]) -> list[Kind]:
-    path = folder / FILES[kind]
-    if not path.exists():
+    if not (path := folder / FILES[kind]).exists():
         return []
     with path.open(encoding="utf-8") as lines:
         return [kind(**json.loads(line, object_hook=_spelled)) for line in lines if line.endswith("\n")]
 
 
 def _spelled(fields: dict[str, Any]) -> dict[str, Any]:
-    return fields | {"fate": Fate(fields["fate"])} if "fate" in fields else fields
+    """Keep one copy of each text: a long run has a million rows, told by three witnesses."""
+    kept = {name: sys.intern(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return kept | {"fate": Fate(kept["fate"])} if "fate" in kept else kept
 
 
 def fingerprint(folder: Path) -> str:
@@ -244,5 +246,5 @@ def digest(body: bytes) -> str:
 
 def label(headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     """Name headers and properties by what they say; those whose value is None say nothing."""
-    said = {"headers": headers, "properties": {name: value for name, value in properties.items() if value is not None}}
+    said = {"headers": headers, "properties": {name: each for name, each in properties.items() if each is not None}}
     return digest(json.dumps(said, sort_keys=True, separators=(",", ":")).encode())

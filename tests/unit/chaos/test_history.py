@@ -47,7 +47,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
     run, attempts, arrivals, faults, events, turns, rows = RECORDS
     assert isinstance(run, Run)
-    assert read(tmp_path) == History(run, (attempts,), [arrivals], [faults], [events], [turns], [rows])  # type: ignore[list-item, arg-type]
+    assert read(tmp_path).events == ()
+    assert read(tmp_path, events=True) == History(run, (attempts,), [arrivals], [faults], [events], [turns], [rows])  # type: ignore[list-item, arg-type]
 
 
 def test_every_kind_has_a_file_of_its_own() -> None:
