@@ -87,9 +87,14 @@ class _WantedIndex:
     why: str
     blocking: bool = False
 
+    @property
+    def columns(self) -> str:
+        return f"({self.key}) WHERE {self.predicate}" if self.predicate else f"({self.key})"
+
 
 _PENDING = "status = 'pending'"
 _INDEXES = (
+    _WantedIndex("id", "id", "", "without it each mark reads the whole table", blocking=True),
     _WantedIndex("pending", "id", _PENDING, "without it each claim reads the whole table", blocking=True),
     _WantedIndex("retrying", "id", f"{_PENDING} AND failures > 0", "without it the backlog sample is slow"),
     _WantedIndex("failed", "id", "status = 'failed'", "without it the backlog sample and requeues are slow"),
@@ -183,8 +188,8 @@ def _indexes(facts: Facts, schema: str, table: str) -> Iterator[Problem]:
         fitting = [index for index in facts.indexes if _fits(index, want)]
         if any(index.valid for index in fitting):
             continue
-        on = f"ON {quoted(schema)}.{quoted(table)} ({want.key}) WHERE {want.predicate};"
-        text, fix = f"no index on ({want.key}) WHERE {want.predicate}: {want.why}", f"CREATE INDEX CONCURRENTLY {on}"
+        text = f"no index on {want.columns}: {want.why}"
+        fix = f"CREATE INDEX CONCURRENTLY ON {quoted(schema)}.{quoted(table)} {want.columns};"
         for index in fitting:
             text = f"index {index.name} is not valid: {want.why}"
             fix = f"REINDEX INDEX CONCURRENTLY {quoted(schema)}.{quoted(index.name)};"

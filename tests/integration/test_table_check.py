@@ -12,6 +12,7 @@ from tests.stores import a_store, claim, ids
 
 BLOCKING: list[tuple[LiteralString, str]] = [
     ("DROP INDEX outbox.message_pending", "index.pending"),
+    ("ALTER TABLE outbox.message DROP CONSTRAINT message_pkey", "index.id"),
     ("ALTER TABLE outbox.message DROP COLUMN claim_token", "column.missing"),
     ("ALTER TABLE outbox.message DROP COLUMN properties", "column.missing"),
     ("ALTER TABLE outbox.message ALTER COLUMN claims DROP NOT NULL", "column.nullable"),

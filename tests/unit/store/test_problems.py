@@ -36,6 +36,7 @@ def index(name: str, key: str, predicate: str | None, *, valid: bool = True) -> 
     return Index(name, valid=valid, ordered=True, keys=(key,), descending=False, predicate=predicate)
 
 
+PRIMARY = index("message_pkey", "id", None)
 PENDING = index("message_pending", "id", "(status = 'pending'::text)")
 GOOD = Facts(
     version=150018,
@@ -51,6 +52,7 @@ GOOD = Facts(
     ),
     indexes=(
         PENDING,
+        PRIMARY,
         index("message_retrying", "id", "((status = 'pending'::text) AND (failures > 0))"),
         index("message_failed", "id", "(status = 'failed'::text)"),
         index("message_sent", "sent_at", "(status = 'sent'::text)"),
@@ -129,6 +131,12 @@ CASES = [
         'CREATE INDEX CONCURRENTLY ON "outbox"."message" (id) WHERE status = \'pending\';',
     ),
     (
+        replace(GOOD, indexes=(PENDING, *GOOD.indexes[2:])),
+        "index.id",
+        "no index on (id): without it each mark reads the whole table",
+        'CREATE INDEX CONCURRENTLY ON "outbox"."message" (id);',
+    ),
+    (
         replace(GOOD, indexes=(replace(PENDING, valid=False), *GOOD.indexes[1:])),
         "index.pending",
         "index message_pending is not valid",
@@ -151,9 +159,9 @@ def test_each_problem_is_told_with_what_mends_it(facts: Facts, code: str, text: 
     [
         (replace(GOOD, sequence=Sequence("outbox", "s", 20)), "sequence.cache"),
         (replace(GOOD, triggers=("audit",)), "table.trigger"),
-        (replace(GOOD, indexes=(PENDING,)), "index.retrying"),
-        (replace(GOOD, indexes=GOOD.indexes[:3]), "index.sent"),
-        (replace(GOOD, indexes=(*GOOD.indexes[:2], GOOD.indexes[3])), "index.failed"),
+        (replace(GOOD, indexes=(PENDING, PRIMARY)), "index.retrying"),
+        (replace(GOOD, indexes=GOOD.indexes[:4]), "index.sent"),
+        (replace(GOOD, indexes=(*GOOD.indexes[:3], GOOD.indexes[4])), "index.failed"),
     ],
 )
 def test_what_only_slows_or_surprises_is_a_warning(facts: Facts, code: str) -> None:
