@@ -40,6 +40,11 @@ test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against Ra
 rabbitmq4: $(STAMP)  ## Fetch RabbitMQ 4 into .services, on Debian (10 s, 150 MB).
 	@$(BIN)/python -m services.rabbitmq4
 
+.PHONY: chaos
+chaos: MINUTES ?= 3
+chaos: servers  ## Break everything there is for some minutes, and judge (MINUTES=3 SEED=... RESULT=file.json).
+	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(RESULT),--json '$(RESULT)')
+
 .PHONY: kills
 kills: KILLS ?= 500
 kills: SIGNAL ?= KILL

@@ -8,15 +8,17 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from chaos.history import Arrival, Log, digest, label
+
+T = TypeVar("T")
 
 URL_VARIABLE = "CHAOS_AMQP_URL"
 QUEUE = "chaos.all"
@@ -27,6 +29,17 @@ RECONNECT_S = 0.3
 ADDED = ("x-outbox-", "x-delivery-count")
 """Headers that the relay adds, and a quorum queue to what it delivers again."""
 GONE = (*CONNECTION_EXCEPTIONS, OSError, TimeoutError)
+
+
+async def ours(work: Awaitable[T]) -> T:
+    """Await it; a cancellation by the AMQP library, which it may answer with when it gives up, becomes an error."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the library gave up") from None
 
 
 class Positions:
@@ -87,7 +100,7 @@ class Drain:
         """Consume until the end is seen."""
         while not self._over.is_set():
             with contextlib.suppress(*GONE):
-                await self._connected()
+                await ours(self._connected())
             await asyncio.sleep(RECONNECT_S)
 
     async def _connected(self) -> None:

@@ -14,6 +14,7 @@ from chaos.harms.persist import Hurt, in_thread, persist
 from chaos.stage import BINDINGS, LOGIN, Stage
 
 FULL_QUEUE = "chaos.full"
+FULL: dict[str, FieldValue] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 NO_DISK, SOME_DISK = "999GB", "50MB"
 
 
@@ -123,8 +124,7 @@ async def queue_full(stage: Stage, _: str) -> AsyncIterator[None]:
 
 async def _fill(stage: Stage) -> None:
     async with await stage.admin() as connection, connection.channel() as channel:
-        arguments: dict[str, FieldValue] = {"x-max-length": 1, "x-overflow": "reject-publish"}
-        queue = await channel.declare_queue(FULL_QUEUE, durable=True, arguments=arguments)
+        queue = await channel.declare_queue(FULL_QUEUE, durable=True, arguments=FULL)
         with contextlib.suppress(aio_pika.exceptions.DeliveryError):  # it is full already
             await channel.default_exchange.publish(aio_pika.Message(b"", message_id=drain.END), FULL_QUEUE)
         await queue.bind(EXCHANGE, BINDINGS[1])
@@ -134,7 +134,7 @@ async def _empty(stage: Stage) -> None:
     """Take it away; what got in nevertheless has arrived."""
     positions = drain.Positions()
     async with await stage.admin() as connection, connection.channel() as channel:
-        queue = await channel.declare_queue(FULL_QUEUE, passive=True)
+        queue = await channel.declare_queue(FULL_QUEUE, durable=True, arguments=FULL)
         await queue.unbind(EXCHANGE, BINDINGS[1])
         while (message := await queue.get(fail=False)) is not None:
             if message.message_id != drain.END:

@@ -9,6 +9,7 @@ import psycopg
 
 from chaos.harms.persist import in_thread, persist
 from chaos.stage import LOGIN, Stage
+from services.process import ServerFailed
 
 
 @asynccontextmanager
@@ -23,7 +24,8 @@ async def backends_terminated(stage: Stage, _: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def postgres_crash(stage: Stage, _: str) -> AsyncIterator[None]:
-    await stage.in_thread(lambda: stage.postgres.stop("immediate"))
+    with contextlib.suppress(ServerFailed):  # it did not end in time and was killed: that will do
+        await stage.in_thread(lambda: stage.postgres.stop("immediate"))
     try:
         yield
     finally:

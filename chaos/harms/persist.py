@@ -26,7 +26,7 @@ async def persist(work: Callable[[], Awaitable[object]]) -> None:
         async with asyncio.timeout(PERSIST_S):
             while True:
                 try:
-                    await work()
+                    await drain.ours(work())
                 except TROUBLE:
                     await asyncio.sleep(AGAIN_S)
                 else:
