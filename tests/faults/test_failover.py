@@ -1,19 +1,28 @@
 """Postgres fails over while the relay works: what is kept, and what no relay can keep."""
 
 import asyncio
+import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from services.find import OwnPostgres
+from services.postgres import Postgres
 from services.standby import Standby
-from tests.builders import Database
+from tests.builders import Amqp, Database, eventually, message_ids
+from tests.running import relay
 from tests.stores import a_store, claim, ids, sent
 
 MakeDatabase = Callable[..., tuple[OwnPostgres, Database]]
 MakeStandby = Callable[[OwnPostgres], Standby]
+INSERT = """
+    INSERT INTO outbox.message (routing_key, payload) SELECT 'order.created', '{}' FROM generate_series(1, 5)
+    RETURNING message_id
+"""
 ALL = "SELECT message_id FROM outbox.message ORDER BY id"
 
 
@@ -21,7 +30,7 @@ ALL = "SELECT message_id FROM outbox.message ORDER BY id"
 class Pair:
     """A primary and its standby; `before` and `after` are the service's database on each."""
 
-    primary: OwnPostgres
+    primary: Postgres
     standby: Standby
     before: Database
     after: Database
@@ -29,9 +38,8 @@ class Pair:
     @property
     def both(self) -> Database:
         """Leads to whichever of the two takes writes."""
-        info = psycopg.conninfo.conninfo_to_dict(self.before.url)
-        ports = f"{info['port']},{psycopg.conninfo.conninfo_to_dict(self.after.url)['port']}"
-        url = psycopg.conninfo.make_conninfo("", **{**info, "host": "127.0.0.1,127.0.0.1", "port": ports})
+        hosts = f"@127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}/"
+        url = re.sub("@[^/]+/", hosts, self.before.url, count=1)
         return Database(url, self.before.name)
 
     async def fail_over(self) -> None:
@@ -45,9 +53,36 @@ async def pair(own_database: MakeDatabase, own_standby: MakeStandby) -> AsyncIte
     """Make them."""
     primary, before = await asyncio.to_thread(own_database)
     standby = await asyncio.to_thread(own_standby, primary)
+    assert isinstance(primary, Postgres)
     after = Database(standby.url(before.name), before.name)
     yield Pair(primary, standby, before, after)
     await after.close()
+
+
+async def produce(db: Database, transactions: int) -> set[UUID]:
+    """Commit rows, five a transaction, until so many transactions were answered; their message ids."""
+    committed: set[UUID] = set()
+    while len(committed) < 5 * transactions:
+        try:
+            async with await psycopg.AsyncConnection.connect(db.url, target_session_attrs="read-write") as connection:
+                while len(committed) < 5 * transactions:
+                    cursor = await connection.execute(INSERT)
+                    new = {message_id for (message_id,) in await cursor.fetchall()}
+                    await connection.commit()
+                    committed |= new
+        except psycopg.OperationalError:
+            await asyncio.sleep(0.1)
+    return committed
+
+
+async def all_sent(db: Database) -> None:
+    """Wait until no row waits; none may have been charged."""
+
+    async def sent() -> None:
+        found = await db.fetch("SELECT DISTINCT status, failures FROM {table}")
+        assert found == [("sent", 0)]
+
+    await eventually(sent, 45)
 
 
 async def test_a_stores_mark_spares_another_row_that_got_the_id_after_a_failover(pair: Pair) -> None:
@@ -64,3 +99,96 @@ async def test_a_stores_mark_spares_another_row_that_got_the_id_after_a_failover
         await store.ready()
         await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
     assert await pair.after.statuses() == {"sent": 1, "pending": 99}
+
+
+async def test_behind_a_synchronous_standby_a_failover_loses_nothing_and_invents_nothing(
+    pair: Pair, amqp: Amqp
+) -> None:
+    await amqp.queue("all", "orders")
+    await asyncio.to_thread(pair.standby.be_waited_for)
+    async with relay(pair.both, amqp, BATCH_SIZE=50) as process:
+        producer = asyncio.create_task(produce(pair.both, 400))
+        await eventually(lambda: len(process.seen("tick")) > 20, 20)
+        await pair.fail_over()
+        committed = await producer
+        await all_sent(pair.after)
+        assert await process.stop() == 0
+    there = {message_id for (message_id,) in await pair.after.fetch(ALL)}
+    arrived = message_ids(await amqp.drain("all", len(there)))
+    assert committed - set(arrived) == set(), "lost"
+    assert set(arrived) - there == set(), "phantoms"
+    assert there - set(arrived) == set(), "sent, but never published"
+    assert len(arrived) - len(there) <= 2 * 50
+    assert not process.seen("outage.began", side="broker")
+
+
+async def test_behind_a_standby_that_lags_only_what_it_never_received_is_beyond_the_promise(
+    pair: Pair, amqp: Amqp
+) -> None:
+    await amqp.queue("all", "orders")
+    async with relay(pair.both, amqp) as process:
+        await pair.before.insert(n=50)
+        await all_sent(pair.before)
+        await eventually(lambda: pair.standby.caught_up)
+        pair.standby.fall_behind()
+        await pair.before.insert(n=300)
+        vanished = {message_id for (message_id,) in (await pair.before.fetch(ALL))[50:]}
+        await all_sent(pair.before)
+        process.signal(signal.SIGSTOP)  # so that new rows have the old ids before the relay knows
+        await pair.fail_over()
+        before = await pair.after.fetch("SELECT max(id) FROM {table}")
+        await pair.after.insert(n=300)
+        assert before < await pair.after.fetch("SELECT min(id) FROM {table} WHERE status = 'pending'") < [(350,)]
+        process.signal(signal.SIGCONT)
+        await all_sent(pair.after)
+        assert await process.stop() == 0
+    there = {message_id for (message_id,) in await pair.after.fetch(ALL)}
+    arrived = message_ids(await amqp.drain("all", 650))
+    assert len(there) == 350
+    assert there - set(arrived) == set(), "lost"
+    assert set(arrived) - there == vanished, "phantoms are the rows that the failover erased, and no others"
+    assert len(arrived) == 650, "duplicates"
+
+
+async def test_marks_that_a_standby_never_received_are_repeated_once(pair: Pair, amqp: Amqp) -> None:
+    await amqp.queue("all", "orders")
+    await pair.before.insert(n=100)
+    await eventually(lambda: pair.standby.caught_up)
+    pair.standby.fall_behind()
+    async with relay(pair.both, amqp) as process:
+        await all_sent(pair.before)
+        process.signal(signal.SIGKILL)  # nobody is left who knows
+    await pair.fail_over()
+    async with relay(pair.both, amqp) as process:
+        await all_sent(pair.after)
+        assert await process.stop() == 0
+    arrived = message_ids(await amqp.drain("all", 200))
+    assert len(arrived) == 200
+    assert len(set(arrived)) == 100
+
+
+async def test_a_demoted_primary_is_left_for_the_promoted_one(pair: Pair, amqp: Amqp) -> None:
+    """Two primaries at once: the relay stays with the one it knows until that takes no writes any more."""
+    await amqp.queue("all", "orders")
+    async with relay(pair.both, amqp) as process:
+        await pair.before.insert(n=20)
+        await all_sent(pair.before)
+        await eventually(lambda: pair.standby.caught_up)
+        await asyncio.to_thread(pair.standby.promote)
+        await pair.after.insert(n=30)
+        await pair.before.insert(n=10)
+        await all_sent(pair.before)
+        assert await pair.after.statuses() == {"sent": 20, "pending": 30}
+        await pair.before.close()
+        await asyncio.to_thread(demote, pair.primary)
+        await process.says("outage.began", side="database")
+        await all_sent(pair.after)
+        assert await process.stop() == 0
+    assert len(set(message_ids(await amqp.drain("all", 60)))) == 60
+
+
+def demote(server: Postgres) -> None:
+    """Bring an old primary back as a standby, which takes reads and no writes."""
+    server.stop()
+    (server.data / "standby.signal").touch()
+    server.start()
