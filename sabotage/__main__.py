@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from demo.processes import scrub
 from sabotage import report
 from sabotage.catalogue import Misfit, Mutant, chosen_tests, load
 from sabotage.verdict import Verdict, not_green
@@ -29,7 +28,6 @@ def main() -> int:
         if given.list:
             say(report.listed(mutants))
             return ALL_CAUGHT
-        scrub()
         return sabotage(mutants, given.json)
     except (Misfit, NothingFound, ServerFailed, Unsound) as error:
         say(str(error))
@@ -79,7 +77,7 @@ def sabotage(mutants: Sequence[Mutant], keep: Path | None) -> int:
 
 
 def _trials(workshop: Workshop, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
-    """Give the verdicts as they come; the bugs with the most to run first, so that none is waited for at the end."""
+    """Give the verdicts as they come."""
     with ThreadPoolExecutor(workshop.at_once) as pool:
         try:
             for done in as_completed([pool.submit(workshop.trial, mutant) for mutant in mutants]):
