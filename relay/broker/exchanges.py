@@ -49,8 +49,11 @@ class Exchanges:
 
     async def find_out(self, names: Collection[str]) -> None:
         """Ask about those that are unknown. Always ends; never raises."""
+        lost = False
         for name in self.unknown(names):
-            answer = await self.ask(name)
+            # Once the broker cannot be asked it is not asked about the others, each of which could take as long.
+            answer = None if lost else await self.ask(name)
+            lost = lost or isinstance(answer, Loss)
             self._believe(name, answer if isinstance(answer, Refused) else None)
 
     async def ask(self, name: str) -> Refused | Loss | None:
