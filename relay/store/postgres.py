@@ -79,10 +79,12 @@ class PostgresStore:
                 raise
 
     async def _mark_again(self) -> None:
-        """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash."""
+        """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash.
+
+        What changes nothing waits for no disk, so marks that were all there may still be lost, and are kept.
+        """
         bookmark, marks = self._unflushed.bookmark(), self._unflushed.marks()
-        if marks:
-            await self._statement(DURABLE, self._queries.mark_sent_late, under_message_id(marks))
+        if marks and await self._statement(DURABLE, self._queries.mark_sent_late, under_message_id(marks)):
             self._unflushed.forget(bookmark)
 
     async def _verified(self) -> bytes:
@@ -148,6 +150,8 @@ class PostgresStore:
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, on disk before it returns."""
+        if self._claim is None:
+            await self.ready()
         query = self._claim or await self._verified()
         asked = limit if self._rows_max is None else min(limit, self._rows_max)
         token, taken_at = uuid4(), time.monotonic()
@@ -169,7 +173,9 @@ class PostgresStore:
             raise
         # RETURNING keeps no order.
         rows = tuple(sorted(map(row_of, records), key=attrgetter("id")))
-        if rows:  # a commit that wrote something waited for the disk, and took all earlier ones there
+        if rows and self._claim is not None and not self._connections.found_dead:
+            # A commit that wrote something waited for the disk and took all earlier ones there, unless a crash undid
+            # them before: then a connection was found dead, or a call failed.
             self._unflushed.forget(bookmark)
         candidates = offered(records[0]) if records else 0
         self._adapt(asked, limit, taken=len(rows), candidates=candidates)
