@@ -41,7 +41,10 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 _TABLE_WIDE = "Table-wide, the same from every replica: use max, never sum."
 METRICS: Mapping[str, str] = {
-    "relay_outbox_rows": f"Rows not sent, at the last sample; exact up to RELAY_BACKLOG_COUNT_CAP. {_TABLE_WIDE}",
+    "relay_outbox_rows": (
+        "Rows not sent, at the last sample; pending counts the retrying ones too. Exact up to RELAY_BACKLOG_COUNT_CAP. "
+        f"{_TABLE_WIDE}"
+    ),
     "relay_outbox_rows_capped": f"1 when the true number of rows is larger than relay_outbox_rows. {_TABLE_WIDE}",
     "relay_outbox_oldest_pending_age_seconds": (
         f"How long the oldest pending row has been due, at the last sample; 0 without any. {_TABLE_WIDE}"
@@ -64,7 +67,7 @@ METRICS: Mapping[str, str] = {
     "relay_outages_total": "Outages that began.",
     "relay_outage_seconds_total": "Time spent in outages, the one that stands included.",
     "relay_broker_connected": "1 while there is a connection to RabbitMQ.",
-    "relay_broker_blocked": "1 while RabbitMQ blocks publishers (a memory or disk alarm).",
+    "relay_broker_blocked": "1 since RabbitMQ blocked publishers (a memory or disk alarm), until it confirms again.",
     "relay_db_connected": "1 while the database answers.",
     "relay_last_tick_timestamp_seconds": "Unix time when the loop last turned, also without rows and in an outage.",
     "relay_last_confirm_timestamp_seconds": "Unix time of the last confirm from RabbitMQ; 0: none yet.",
