@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import deque
 from contextlib import aclosing
-from datetime import UTC, datetime
 from uuid import uuid4
 
 from bench.meter import Broken
@@ -59,7 +58,7 @@ def _frames(number: int, body: bytes, channel: int, frame_max: int) -> bytes:
         routing_key="order.placed",
         body=body,
         content_type="application/json",
-        created_at=datetime.now(UTC),
+        created_at=time.time(),
         headers={ID_HEADER: number},
     )
     frames = encode(envelope, channel, frame_max)

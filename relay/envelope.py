@@ -8,7 +8,7 @@ would make them 32 bits wide), integers over 64 bits, unknown properties.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Never, NoReturn
 
 from relay.model import Envelope, HeaderValue, Refusal, Refused, Row
 
@@ -21,6 +21,7 @@ EXPIRATION_MAX_MS = 2**32 - 1
 EXPIRATION_DIGITS = len(str(EXPIRATION_MAX_MS))
 TEXT_PROPERTIES = frozenset({"type", "correlation_id", "reply_to", "content_encoding", "app_id"})
 ID_HEADER, ATTEMPT_HEADER = "x-outbox-id", "x-outbox-attempt"
+_NOTHING: Mapping[str, Never] = {}
 RESERVED_HEADERS = frozenset({ID_HEADER, ATTEMPT_HEADER})
 SENDER_SELECTED = frozenset({"CC", "BCC"})
 """RabbitMQ routes to these as well and closes the connection when the value is not a list of strings."""
@@ -46,7 +47,7 @@ def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
     try:
         return Envelope(
             row_id=row.id,
-            message_id=str(row.message_id),
+            message_id=row.message_id,
             exchange=_short("exchange", policy.exchange if row.exchange is None else row.exchange),
             routing_key=_short("routing_key", row.routing_key),
             body=row.payload,
@@ -60,8 +61,9 @@ def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
 
 
 def _headers(row: Row) -> dict[str, HeaderValue]:
-    headers = {_header_name(name): _value(name, value, 0) for name, value in _object("headers", row.headers).items()}
-    for name in SENDER_SELECTED & headers.keys():
+    given = _object("headers", row.headers)
+    headers = {_header_name(name): _value(name, value, 0) for name, value in given.items()} if given else {}
+    for name in SENDER_SELECTED & headers.keys() if given else ():
         targets = headers[name]
         if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
             _blame(f"header {name} must be a list of strings (routing keys), or be left out")
@@ -103,7 +105,7 @@ def _value(name: str, value: object, depth: int) -> HeaderValue:
             raise _Invalid(f"header {name} holds a fractional number, which AMQP would round; send it as a string")
 
 
-def _properties(text: str) -> dict[str, str | int]:
+def _properties(text: str) -> Mapping[str, str | int]:
     properties: dict[str, str | int] = {}
     for name, value in _object("properties", text).items():
         if name in TEXT_PROPERTIES:
@@ -136,6 +138,8 @@ def _expiration(value: object) -> str:
 def _short(what: str, value: object) -> str:
     if not isinstance(value, str):
         _blame(f"{what} must be a string")
+    if value.isascii() and len(value) <= SHORT_STRING_BYTES:  # nearly always
+        return value
     size = _utf8_bytes(what, value)
     if size > SHORT_STRING_BYTES:
         _blame(f"{what} of {size} bytes > {SHORT_STRING_BYTES}")
@@ -152,7 +156,7 @@ def _utf8_bytes(what: str, text: str) -> int:
 
 def _object(what: str, text: str) -> Mapping[str, object]:
     if text == "{}":  # what most rows hold
-        return {}
+        return _NOTHING
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

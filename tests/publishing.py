@@ -25,7 +25,7 @@ def envelope(
     """A sealed row; by default the default exchange carries it to the queue `all`."""
     given: dict[str, Any] = {"message_id": f"message-{row_id}", "content_type": "application/json"}
     sealed: dict[str, HeaderValue] = {**(headers or {}), "x-outbox-id": row_id}
-    given |= {"created_at": CREATED_AT, "headers": sealed, "body": body} | fields
+    given |= {"created_at": CREATED_AT.timestamp(), "headers": sealed, "body": body} | fields
     return Envelope(row_id, exchange=exchange, routing_key=routing_key, **given)
 
 

@@ -6,7 +6,6 @@ bodies are split.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from struct import Struct
 
@@ -88,7 +87,7 @@ def _content_header(envelope: Envelope) -> bytes:
         raise _Unencodable("a property is unknown")
     if envelope.content_type:
         flags |= _FLAG_CONTENT_TYPE
-        parts.append(_short(envelope.content_type))
+        parts.append(_common(envelope.content_type))
     if given:
         flags |= _some(given, _BEFORE_HEADERS, parts)
     parts += (_table(envelope.headers), PERSISTENT)
@@ -115,13 +114,10 @@ def _some(given: Mapping[str, str | int], flags: Mapping[str, int], parts: list[
     return found
 
 
-def _timestamp(at: datetime) -> bytes:
-    if at.tzinfo is None:
-        raise _Unencodable("created_at has no time zone")
-    seconds = int(at.timestamp())
-    if seconds < 0:
+def _timestamp(at: float) -> bytes:
+    if at < 0:
         raise _Unencodable("created_at is before 1970, which an AMQP timestamp cannot say")
-    return _u64(seconds)
+    return _u64(int(at))
 
 
 def _short(text: str) -> bytes:
@@ -130,16 +126,15 @@ def _short(text: str) -> bytes:
 
 
 def _table(table: Mapping[str, HeaderValue]) -> bytes:
-    parts = [b""]
-    for name, value in sorted(table.items()) if len(table) > 1 else table.items():
-        parts += (_name(name), _ENCODERS[type(value)](value))
-    data = b"".join(parts)
+    entries = sorted(table.items()) if len(table) > 1 else table.items()
+    data = b"".join([_common(name) + _ENCODERS[type(value)](value) for name, value in entries])
     return _u32(len(data)) + data
 
 
 @lru_cache(maxsize=1024)
-def _name(name: str) -> bytes:
-    return _short(name)
+def _common(text: str) -> bytes:
+    """Encode a short text that many messages share."""
+    return _short(text)
 
 
 def _value(value: HeaderValue) -> bytes:

@@ -8,7 +8,7 @@ and nothing is published at all once a server is known to be gone.
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relay import decide
 from relay.engine.air import Air
@@ -99,7 +99,7 @@ class Batch:
         sealed = await self._seal(together)
         async with self._desk.air.shared():
             unknown = await self._send(sealed)
-        again = [replace(row, doubtful=True) for row in together if row.id in unknown]
+        again = [row._replace(doubtful=True) for row in together if row.id in unknown]
         await self._send_alone(await self._seal([*alone, *again]))
 
     async def _give_back(self, row_ids: Iterable[int], why: str) -> None:

@@ -76,7 +76,7 @@ FROM fit
 WHERE m.id = fit.id
 RETURNING
   m.id::bigint,
-  m.message_id,
+  m.message_id::text,
   -- No name over 255 bytes can be sent; enough of a longer one to be refused with its row.
   left(m.exchange, 1000),
   left(m.routing_key, 1000),

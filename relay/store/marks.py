@@ -25,7 +25,7 @@ def under_message_id(marks: Sequence[Sent]) -> dict[str, object]:
     }
 
 
-def _array(values: Iterable[int | UUID]) -> str:
+def _array(values: Iterable[int | str]) -> str:
     """Spell an array as Postgres reads it; psycopg would look at each value's type."""
     return f"{{{','.join(map(str, values))}}}"
 

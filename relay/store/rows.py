@@ -1,7 +1,6 @@
 """A record of claim.sql → a row; pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg.adapt import Loader
@@ -9,15 +8,12 @@ from psycopg.pq import Format
 
 from relay.model import Row
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CREATED_AT, _OFFERED, _AS_COMPOSED = 12, 15, 16
+_OFFERED, _AS_COMPOSED = 15, 16
 
 
 def row_of(record: Sequence[Any]) -> Row:
     """Make the row; the columns come in the order of its fields."""
-    values = list(record[:_OFFERED])
-    values[_CREATED_AT] = _EPOCH + timedelta(seconds=values[_CREATED_AT])
-    return Row(*values)
+    return Row._make(record[:_OFFERED])
 
 
 def offered(record: Sequence[Any]) -> int:

@@ -143,7 +143,7 @@ async def test_two_relays_never_take_the_same_row(outbox: Outbox) -> None:
     stores = outbox.store, await outbox.another()
     for store in stores:
         await store.ready()
-        await store.settle(NOBODY, [Sent(10**9, NOBODY)])  # opens the connection
+        await store.settle(NOBODY, [Sent(10**9, str(NOBODY))])  # opens the connection
     parts = await asyncio.gather(*map(drain, stores))
     assert sorted(chain(*parts)) == list(range(1, 301))
     assert all(parts), "one got nothing, so nothing was shown"
@@ -159,7 +159,7 @@ async def test_a_row_comes_as_its_producer_wrote_it(outbox: Outbox) -> None:
     assert (first.headers, first.properties, first.content_type) == ('{"tenant": "a"}', "{}", "application/json")
     assert (first.routing_key, first.exchange, first.key) == ("order.created", None, None)
     assert first.message_id != second.message_id
-    assert first.created_at.tzinfo is not None
+    assert first.created_at > 1_600_000_000
 
 
 async def test_the_counters_already_include_the_claim(outbox: Outbox) -> None:

@@ -1,17 +1,16 @@
 """Rows, claims and envelopes in one word, with only what a test cares about spelled out."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from relay.model import Claim, Envelope, Row
 
-CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
 _ROW = Row(
     id=1,
-    message_id=UUID(int=1),
+    message_id=str(UUID(int=1)),
     exchange=None,
     routing_key="order.created",
     key=None,
@@ -30,7 +29,7 @@ _ROW = Row(
 
 def a_row(**columns: Any) -> Row:
     """A row claimed for the first time, but for the given columns."""
-    return replace(_ROW, **columns)
+    return _ROW._replace(**columns)
 
 
 def a_claim(*rows: Row, taken_at: float = 0.0, more: bool = False) -> Claim:

@@ -85,7 +85,7 @@ class MemoryStore:
         for _ in range(n):
             row_id = columns.get("id") or max(self.rows, default=0) + 1
             given: dict[str, Any] = {"payload": BODY, "payload_bytes": len(columns.get("payload", BODY))}
-            row = a_row(**(given | columns | {"id": row_id, "message_id": UUID(int=row_id)}))
+            row = a_row(**(given | columns | {"id": row_id, "message_id": str(UUID(int=row_id))}))
             claims = row.claims if "claims" in columns else 0
             now = self._now()
             self.rows[row_id] = Stored(row, now + delay_s, now - age_s, claims=claims, failures=row.failures)

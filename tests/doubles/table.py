@@ -1,7 +1,7 @@
 """An outbox table in memory: what its rows become when they are claimed and marked. Several stores may share one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from uuid import UUID
@@ -112,8 +112,7 @@ class Table:
         size = self._size(stored)
         fetched = size <= self._message_bytes_max
         due_at = stored.available_at if stored.failures == 0 else stored.created_at
-        return replace(
-            stored.row,
+        return stored.row._replace(
             payload=stored.row.payload if fetched else None,
             payload_bytes=size,
             headers=stored.row.headers if fetched else EMPTY,

@@ -54,7 +54,7 @@ async def test_every_column_reaches_the_row(db: Database) -> None:
         properties={"type": "order"},
         created_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
     )
-    ((message_id,),) = await db.fetch("SELECT message_id FROM {table}")
+    ((message_id,),) = await db.fetch("SELECT message_id::text FROM {table}")
     async with a_store(db.url) as store:
         (taken,) = (await claim(store)).rows
     assert (taken.message_id, taken.exchange, taken.routing_key, taken.key) == (
@@ -69,7 +69,7 @@ async def test_every_column_reaches_the_row(db: Database) -> None:
         '{"tenant": "a"}',
         '{"type": "order"}',
     )
-    assert taken.created_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert taken.created_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC).timestamp()
     assert (taken.claims, taken.failures, taken.doubtful) == (1, 0, False)
 
 
@@ -186,7 +186,7 @@ async def test_times_beyond_every_calendar_spoil_no_claim(db: Database) -> None:
         sample = await store.backlog()
     assert ids(taken) == [first, second]
     assert [each.waited_s for each in taken.rows] == [1e9, 1e9]
-    assert [each.created_at.year for each in taken.rows] == [9999, 9999]
+    assert [datetime.fromtimestamp(each.created_at, UTC).year for each in taken.rows] == [9999, 9999]
     assert (sample.pending, sample.oldest_age_s) == (3, 1e9)
 
 

@@ -139,7 +139,7 @@ async def test_no_error_text_keeps_a_mark_from_being_written(db: Database, text:
 
 async def test_marks_of_rows_that_are_no_more_are_told(db: Database) -> None:
     async with a_store(db.url) as store:
-        marks: list[Mark] = [Sent(1, uuid4()), retry(2), failed(3), Release(4)]
+        marks: list[Mark] = [Sent(1, str(uuid4())), retry(2), failed(3), Release(4)]
         assert await store.settle(uuid4(), marks) == frozenset([2, 3, 4])
         assert await store.settle(uuid4(), []) == frozenset()
 

@@ -156,7 +156,7 @@ class World:
             return
         self._doom(row_id)
         now = self.loop.time()
-        self.table.rows[row_id] = Stored(a_row(id=row_id, message_id=UUID(int=row_id)), now, now)
+        self.table.rows[row_id] = Stored(a_row(id=row_id, message_id=str(UUID(int=row_id))), now, now)
         self.committed.add(row_id)
         if self.chance.random() < 0.2:
             self.table.lazily(partial(self._erase, row_id))

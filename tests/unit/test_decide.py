@@ -1,7 +1,5 @@
 """Outcome → mark, backoff, and which rows travel alone."""
 
-from uuid import UUID
-
 import pytest
 
 from relay.decide import (
@@ -36,8 +34,8 @@ from tests.doubles import a_row
 POLICY = RetryPolicy(max_failures=3, base_s=1.0, max_s=10.0)
 
 MARKS: list[tuple[str, Outcome, int, Mark]] = [
-    ("an ack", Confirmed(), 0, Sent(1, UUID(int=1))),
-    ("an ack after failures", Confirmed(), 2, Sent(1, UUID(int=1))),
+    ("an ack", Confirmed(), 0, Sent(1, a_row().message_id)),
+    ("an ack after failures", Confirmed(), 2, Sent(1, a_row().message_id)),
     (
         "a first return",
         Refused(Refusal.UNROUTABLE, "no queue"),
@@ -93,7 +91,7 @@ def test_an_error_text_is_made_storable(text: str, stored: str) -> None:
 
 @pytest.mark.parametrize(
     ("claims", "failures", "is_suspect", "is_hopeless"),
-    [(1, 0, False, False), (3, 0, False, False), (4, 0, True, False), (5, 0, True, True), (13, 9, True, False)],
+    [(1, 0, False, False), (3, 0, False, False), (4, 0, True, False), (6, 0, True, False), (7, 0, True, True), (13, 9, True, False)],
 )
 def test_a_row_whose_relays_died_is_a_suspect_and_then_hopeless(
     claims: int,

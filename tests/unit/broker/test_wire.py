@@ -1,7 +1,6 @@
 """The bytes of a publish: those that pamqp makes, and a refusal of what AMQP cannot carry."""
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pamqp.frame
@@ -49,7 +48,7 @@ sealed = st.builds(
     body=st.binary(max_size=FRAME_MAX * 2),
     message_id=shorts,
     content_type=shorts,
-    created_at=st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # hypothesis adds the zone
+    created_at=st.floats(0, datetime.max.replace(tzinfo=UTC).timestamp() - 1),
     properties=properties,
 )
 
@@ -57,7 +56,11 @@ sealed = st.builds(
 def by_pamqp(sent: Envelope, channel: int, frame_max: int) -> bytes:
     """The same publish, made by the library."""
     given: dict[str, Any] = {PAMQP_NAMES.get(name, name): value for name, value in sent.properties.items()}
-    given |= {"message_id": sent.message_id, "timestamp": sent.created_at, "content_type": sent.content_type}
+    given |= {
+        "message_id": sent.message_id,
+        "timestamp": datetime.fromtimestamp(int(sent.created_at), UTC),
+        "content_type": sent.content_type,
+    }
     content = spec.Basic.Properties(delivery_mode=2, headers=dict[str, Any](sent.headers), **given)
     publish = spec.Basic.Publish(exchange=sent.exchange, routing_key=sent.routing_key, mandatory=True)
     frames: list[Any] = [publish, ContentHeader(body_size=len(sent.body), properties=content)]
@@ -116,7 +119,7 @@ def test_headers_may_fill_one_frame_and_no_more() -> None:
 
 
 def test_an_envelope_that_returns_could_not_be_told_by_is_refused() -> None:
-    refused = encode(replace(envelope(1), headers={}), 1, FRAME_MAX)
+    refused = encode(envelope(1)._replace(headers={}), 1, FRAME_MAX)
     assert isinstance(refused, Refused)
     assert "x-outbox-id must be the row's id" in refused.detail
 
@@ -130,8 +133,7 @@ def test_a_property_nobody_knows_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "detail"),
     [
-        ({"created_at": datetime(1969, 12, 31, tzinfo=UTC)}, "created_at is before 1970"),
-        ({"created_at": datetime(2026, 1, 1)}, "created_at has no time zone"),  # noqa: DTZ001 - that is the point
+        ({"created_at": -0.5}, "created_at is before 1970"),
         ({"headers": {"big": 2**63}}, "an integer over 64 bits"),
         ({"headers": {"half": 0.5}}, "KeyError"),
         ({"headers": {"text": "lone \ud800"}}, "UnicodeEncodeError"),
@@ -159,9 +161,6 @@ def test_headers_nested_without_end_blame_their_row() -> None:
     )
 
 
-def test_a_timestamp_has_whole_seconds_of_any_zone() -> None:
-    later = datetime(2026, 3, 1, 12, 30, 15, 999_999, tzinfo=UTC)
-    elsewhere = later.astimezone(tz=(later + timedelta()).astimezone().tzinfo)
-    assert encode(envelope(1, created_at=later), 1, FRAME_MAX) == encode(
-        envelope(1, created_at=elsewhere), 1, FRAME_MAX
-    )
+def test_a_timestamp_has_whole_seconds() -> None:
+    whole, later = (encode(envelope(1, created_at=at), 1, FRAME_MAX) for at in (1767323045.0, 1767323045.999))
+    assert whole == later
