@@ -191,6 +191,16 @@ async def test_a_message_that_the_broker_refuses_closes_its_channel_and_not_the_
     await asyncio.to_thread(rabbitmq.delete_user, user)
 
 
+async def test_a_sender_selected_key_that_is_no_string_goes_nowhere_without_a_word(amqp: Amqp) -> None:
+    """Hence `envelope.py` wants CC and BCC to be lists of strings: the broker would ack a message that it half sent."""
+    for queue in ("all", "extra", "1"):
+        await amqp.queue(queue)
+    async with aiormq_channel(amqp.url) as channel:
+        (answer,) = await told(publish(channel, headers={"CC": [1, "extra"]}))
+    assert acked(answer), "it is refused or returned now"
+    assert [await amqp.count(queue) for queue in ("all", "extra", "1")] == [1, 1, 0]
+
+
 async def test_headers_over_one_frame_close_the_connection(amqp: Amqp) -> None:
     """Hence `wire.py` measures the header frame: it cannot be split, and the close would meet every lane."""
     async with aiormq_connection(amqp.url) as connection:
