@@ -22,6 +22,11 @@ from relay.model import (
 ERROR_CHARS_MAX = 1000
 SUSPECT_CLAIMS = 3
 """Unanswered claims after which a row is taken alone: its relay died with the row in hand that often."""
+KILLER_CLAIMS = 6
+"""Unanswered claims after which a row is given up: as often again, with nothing else in hand.
+
+One more death would prove little. Where relays are killed for reasons of their own, suspects gather, and as they are taken
+one by one there is always one in hand: of 500 kills some hit one that had done nothing."""
 HOPELESS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP})
 """Refusals that no later attempt can change."""
 CLOSING = frozenset({Refusal.BLAMED, Refusal.FORBIDDEN})
@@ -89,8 +94,8 @@ def suspect(row: Row) -> bool:
 
 
 def hopeless(row: Row) -> bool:
-    """Return whether the row was in hand, alone, when a relay died once more."""
-    return row.unanswered > SUSPECT_CLAIMS
+    """Return whether relays went on to die with the row in hand alone."""
+    return row.unanswered >= KILLER_CLAIMS
 
 
 def keep_in_hand(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:

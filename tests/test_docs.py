@@ -166,7 +166,8 @@ def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
         f"one frame: {131072 - 8} bytes",
     ):
         assert sentence in README, sentence
-    assert decide.SUSPECT_CLAIMS == 3, "the README says three claims, and dead four times"
+    assert decide.SUSPECT_CLAIMS == 3, "the README says three claims"
+    assert decide.KILLER_CLAIMS == 6, "the README says died six times, the last three with nothing else"
 
 
 def test_the_recorded_verdict_is_in_the_demos_own_words() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from relay.decide import SUSPECT_CLAIMS
+from relay.decide import KILLER_CLAIMS
 from relay.model import Refusal
 from tests.doubles.table import Stored
 from tests.simulation.broker import Fate
@@ -47,7 +47,7 @@ def _rows(world: World) -> Iterator[str]:
             case "failed" if not (stored.reason == Refusal.CRASH_LOOP or (fate and stored.reason == REASONS[fate])):
                 yield f"row {row_id} failed for {stored.reason}, its fate was {fate}"
             case "failed" if stored.reason == Refusal.CRASH_LOOP:
-                if fate is not Fate.KILLS and sum(world.witness.ran_out[row_id]) <= SUSPECT_CLAIMS:
+                if fate is not Fate.KILLS and sum(world.witness.ran_out[row_id]) < KILLER_CLAIMS:
                     yield f"row {row_id} is called a killer, and relays died with it {world.witness.ran_out[row_id]}"
             case "pending":
                 yield f"row {row_id} was left"

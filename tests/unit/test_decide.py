@@ -91,7 +91,14 @@ def test_an_error_text_is_made_storable(text: str, stored: str) -> None:
 
 @pytest.mark.parametrize(
     ("claims", "failures", "is_suspect", "is_hopeless"),
-    [(1, 0, False, False), (3, 0, False, False), (4, 0, True, False), (6, 0, True, False), (7, 0, True, True), (13, 9, True, False)],
+    [
+        (1, 0, False, False),
+        (3, 0, False, False),
+        (4, 0, True, False),
+        (6, 0, True, False),
+        (7, 0, True, True),
+        (13, 9, True, False),
+    ],
 )
 def test_a_row_whose_relays_died_is_a_suspect_and_then_hopeless(
     claims: int,

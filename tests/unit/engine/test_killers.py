@@ -54,12 +54,21 @@ async def test_a_suspect_is_not_published_while_its_neighbours_could_not_be_give
     assert [3] in bench.publisher.published
 
 
-async def test_a_row_that_was_in_hand_alone_when_a_relay_died_fails_and_is_never_published(bench: Bench) -> None:
+async def test_a_row_that_was_in_hand_alone_when_three_relays_died_fails_and_is_never_published(bench: Bench) -> None:
     bench.store.commit()
-    bench.store.commit(claims=4)
+    bench.store.commit(claims=6)
     await bench.drain()
     assert (bench.publisher.rows(), bench.store.rows[2].reason) == ([1], Refusal.CRASH_LOOP)
-    assert bench.store.rows[2].last_error == "crash_loop: the relay died 4 times with this row in hand"
+    assert bench.store.rows[2].last_error == "crash_loop: the relay died 6 times with this row in hand"
+
+
+@pytest.mark.parametrize("claims", [4, 5])
+async def test_a_row_that_a_relay_or_two_died_with_by_chance_is_published_alone(bench: Bench, claims: int) -> None:
+    bench.store.commit()
+    bench.store.commit(claims=claims)
+    await bench.drain()
+    assert [2] in bench.publisher.published
+    assert bench.store.ids("sent") == [1, 2]
 
 
 async def test_many_suspects_among_others_are_all_published_soon_and_each_alone(bench: Bench) -> None:
