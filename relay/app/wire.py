@@ -1,7 +1,5 @@
 """Settings → what each part needs to know. Settings travel no further than this."""
 
-from collections.abc import Callable
-
 from relay import __version__
 from relay.broker import BrokerConfig, RabbitPublisher
 from relay.decide import PollPolicy, RetryPolicy
@@ -10,13 +8,10 @@ from relay.envelope import SealPolicy
 from relay.outage import OutagePolicy
 from relay.settings import Settings
 from relay.store import PostgresStore, StoreConfig
+from relay.store.config import OnDb, ignore
 
 SPARE_CONNECTIONS = 1
 """Beside a connection a lane: the backlog sample must not wait for a lane, nor a lane for it."""
-
-
-def nothing(_op: str, _seconds: float) -> None:
-    """Take a timing and forget it."""
 
 
 def policy_of(settings: Settings) -> EnginePolicy:
@@ -33,7 +28,7 @@ def policy_of(settings: Settings) -> EnginePolicy:
     )
 
 
-def store_of(settings: Settings, on_db: Callable[[str, float], None] = nothing) -> PostgresStore:
+def store_of(settings: Settings, on_db: OnDb = ignore) -> PostgresStore:
     """Return the store, not yet opened."""
     config = StoreConfig(
         conninfo=settings.database_url,
