@@ -25,8 +25,8 @@ SUSPECT_CLAIMS = 3
 KILLER_CLAIMS = 6
 """Unanswered claims after which a row is given up: as often again, with nothing else in hand.
 
-One more death would prove little. Where relays are killed for reasons of their own, suspects gather, and as they are taken
-one by one there is always one in hand: of 500 kills some hit one that had done nothing."""
+One more death would prove little. Where relays are killed for reasons of their own, suspects gather, and as they are
+taken one by one there is always one in hand: of 500 kills some hit one that had done nothing."""
 HOPELESS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP})
 """Refusals that no later attempt can change."""
 CLOSING = frozenset({Refusal.BLAMED, Refusal.FORBIDDEN})
