@@ -24,7 +24,9 @@ ID_HEADER, ATTEMPT_HEADER = "x-outbox-id", "x-outbox-attempt"
 _NOTHING: Mapping[str, Never] = {}
 RESERVED_HEADERS = frozenset({ID_HEADER, ATTEMPT_HEADER})
 SENDER_SELECTED = frozenset({"CC", "BCC"})
-"""RabbitMQ routes to these as well. It closes the channel when the value is no list, and passes over what is no string in it."""
+"""RabbitMQ routes to these as well. It closes the channel when the value is no list, and passes over an item that is no
+string.
+"""
 
 
 @dataclass(frozen=True, slots=True)
