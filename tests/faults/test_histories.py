@@ -58,7 +58,7 @@ async def all_settled(db: Database) -> bool:
 
 async def all_tried(db: Database) -> bool:
     """Whether every row has had an answer."""
-    return await db.fetch("SELECT FROM {table} WHERE status = 'pending' AND failures = 0") == []
+    return await db.fetch("SELECT id FROM {table} WHERE status = 'pending' AND failures = 0") == []
 
 
 @pytest.fixture
