@@ -66,8 +66,11 @@ class Keeper:
 
     async def write_down(self) -> None:
         """Write down every row that is left."""
-        async with await self._connect() as connection, connection.transaction():
-            cursor = connection.cursor("rows")
+        async with (
+            await self._connect() as connection,
+            connection.transaction(),
+            connection.cursor("rows") as cursor,
+        ):
             await cursor.execute(ALL)
             while rows := await cursor.fetchmany(FETCH_ROWS):
                 self._stage.log.add(*(FinalRow(*row) for row in rows))

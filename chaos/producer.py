@@ -31,7 +31,7 @@ LAZY_SHARE = 0.3
 BATCHES = ((1, 60), (3, 30), (25, 10))
 """Rows of a transaction, and how often in a hundred."""
 CONNECT_S = 3
-ANSWER_S = 4.0
+ANSWER_S = 1.5
 RECONNECT_S = 0.2
 BEHIND_S = 0.5
 """After a pause producers go on at their pace and do not catch up."""
