@@ -1,5 +1,6 @@
 """A private PgBouncer in front of a Postgres."""
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -39,8 +40,7 @@ class PgBouncer:
 
     def url(self, database: str) -> str:
         """The superuser's URL of a database behind it."""
-        info = psycopg.conninfo.conninfo_to_dict(self.server.url(database)) | {"port": self.port}
-        return psycopg.conninfo.make_conninfo("", **info)
+        return re.sub("@[^/]+/", f"@127.0.0.1:{self.port}/", self.server.url(database), count=1)
 
     def _first_start(self) -> None:
         for attempt in range(1, STARTS + 1):

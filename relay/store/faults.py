@@ -14,6 +14,7 @@ from relay.ports import StoreUnavailable
 DETAIL_CHARS_MAX = 300
 
 _BY_SQLSTATE = {
+    "0A000": Fault.READ_ONLY,  # what a standby answers to BEGIN READ WRITE, when a pooler has changed to one
     "25006": Fault.READ_ONLY,
     "25P03": Fault.TIMEOUT,
     "25P04": Fault.TIMEOUT,

@@ -17,6 +17,8 @@ from tests.builders import Amqp, Database, eventually, message_ids
 from tests.running import relay
 from tests.stores import a_store, claim, ids, sent
 
+pytestmark = pytest.mark.timeout(180)
+
 MakeDatabase = Callable[..., tuple[OwnPostgres, Database]]
 MakeStandby = Callable[[OwnPostgres], Standby]
 INSERT = """
@@ -114,7 +116,7 @@ async def test_behind_a_synchronous_standby_a_failover_loses_nothing_and_invents
         await all_sent(pair.after)
         assert await process.stop() == 0
     there = {message_id for (message_id,) in await pair.after.fetch(ALL)}
-    arrived = message_ids(await amqp.drain("all", len(there)))
+    arrived = message_ids(await amqp.drain("all", len(there), 30))
     assert committed - set(arrived) == set(), "lost"
     assert set(arrived) - there == set(), "phantoms"
     assert there - set(arrived) == set(), "sent, but never published"
@@ -143,7 +145,7 @@ async def test_behind_a_standby_that_lags_only_what_it_never_received_is_beyond_
         await all_sent(pair.after)
         assert await process.stop() == 0
     there = {message_id for (message_id,) in await pair.after.fetch(ALL)}
-    arrived = message_ids(await amqp.drain("all", 650))
+    arrived = message_ids(await amqp.drain("all", 650, 30))
     assert len(there) == 350
     assert there - set(arrived) == set(), "lost"
     assert set(arrived) - there == vanished, "phantoms are the rows that the failover erased, and no others"
@@ -162,7 +164,7 @@ async def test_marks_that_a_standby_never_received_are_repeated_once(pair: Pair,
     async with relay(pair.both, amqp) as process:
         await all_sent(pair.after)
         assert await process.stop() == 0
-    arrived = message_ids(await amqp.drain("all", 200))
+    arrived = message_ids(await amqp.drain("all", 200, 30))
     assert len(arrived) == 200
     assert len(set(arrived)) == 100
 
@@ -184,7 +186,7 @@ async def test_a_demoted_primary_is_left_for_the_promoted_one(pair: Pair, amqp: 
         await process.says("outage.began", side="database")
         await all_sent(pair.after)
         assert await process.stop() == 0
-    assert len(set(message_ids(await amqp.drain("all", 60)))) == 60
+    assert len(set(message_ids(await amqp.drain("all", 60, 30)))) == 60
 
 
 def demote(server: Postgres) -> None:

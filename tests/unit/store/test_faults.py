@@ -60,6 +60,7 @@ def test_a_connection_that_was_never_made_is_judged_by_its_sentence(sentence: st
         (errors.LockNotAvailable, Fault.TIMEOUT),
         (errors.IdleInTransactionSessionTimeout, Fault.TIMEOUT),
         (errors.ReadOnlySqlTransaction, Fault.READ_ONLY),
+        (errors.FeatureNotSupported, Fault.READ_ONLY),
         (errors.UndefinedTable, Fault.SCHEMA),
         (errors.UndefinedColumn, Fault.SCHEMA),
         (errors.UndefinedFunction, Fault.SCHEMA),
