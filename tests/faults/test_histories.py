@@ -23,6 +23,7 @@ from tests.stores import a_store, claim, ids
 OwnDatabase = Callable[..., tuple[OwnPostgres, Database]]
 OwnBroker = Callable[..., OwnRabbitMQ]
 QUICK = {"RETRY_BASE_SECONDS": 0.1, "RETRY_MAX_SECONDS": 0.5, "RESCAN_SECONDS": 0.2}
+pytestmark = pytest.mark.timeout(180)
 SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
 
 
@@ -45,9 +46,10 @@ async def in_hand(db: Database, count: int) -> None:
     await eventually(taken, 20)
 
 
-async def warm_up(witness: Witness, db: Database) -> None:
+async def warm_up(witness: Witness, db: Database, amqp: Amqp) -> None:
     """Let the one lane open its channel, which it could not when the way is closed."""
     await witness.commit(db, 1)
+    await arrived(amqp, 1)
     await eventually(lambda: all_settled(db), 20)
 
 
@@ -74,7 +76,6 @@ def through(between: Proxy, amqp: Amqp) -> Amqp:
     return Amqp(between.url(amqp.url), amqp.vhost)
 
 
-@pytest.mark.timeout(180)
 async def test_a_broker_that_crashes_loses_nothing_that_it_confirmed(db: Database, own_rabbitmq: OwnBroker) -> None:
     witness, broker = Witness(), await asyncio.to_thread(own_rabbitmq)
     amqp = Amqp(broker.url(), "/")
@@ -104,7 +105,7 @@ async def test_what_no_queue_takes_waits_until_one_does(db: Database, amqp: Amqp
 async def test_what_a_broken_connection_swallows_is_sent_again(db: Database, amqp: Amqp, between: Proxy) -> None:
     witness = Witness()
     async with relay(db, through(between, amqp), LANES=1):
-        await warm_up(witness, db)
+        await warm_up(witness, db, amqp)
         async with witness.fault("cut on the way to the broker", repeats_max=IN_FLIGHT_MAX):
             between.hold("up")
             await witness.commit(db, 200)
@@ -117,7 +118,7 @@ async def test_what_a_broken_connection_swallows_is_sent_again(db: Database, amq
 async def test_an_outage_costs_no_row_an_attempt(db: Database, amqp: Amqp, between: Proxy) -> None:
     witness = Witness()
     async with relay(db, through(between, amqp), LANES=1, MAX_FAILURES=2, **QUICK) as process:
-        await warm_up(witness, db)
+        await warm_up(witness, db, amqp)
         async with witness.fault("cut on the way back, and refused", repeats_max=IN_FLIGHT_MAX):
             between.hold("down")
             await witness.commit(db, 50)
@@ -172,7 +173,7 @@ async def test_a_sigterm_repeats_nothing_that_is_in_flight(db: Database, amqp: A
     witness = Witness()
     process = await start(environment(db.url, between.url(amqp.url), {"LANES": 1}))
     try:
-        await warm_up(witness, db)
+        await warm_up(witness, db, amqp)
         between.hold("down")
         await witness.commit(db, 200)
         await arrived(amqp, 201)
@@ -194,7 +195,7 @@ async def test_nothing_is_sent_that_a_crash_of_postgres_erases(
     witness = Witness()
     server, db = await asyncio.to_thread(lambda: own_database(durable=True, settings=SLOW_WAL))
     async with relay(db, through(between, amqp), LANES=1):
-        await warm_up(witness, db)
+        await warm_up(witness, db, amqp)
         async with witness.fault("postgres crash", repeats_max=IN_FLIGHT_MAX):
             between.hold("down")
             [(writer,)] = await db.fetch("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
@@ -210,4 +211,6 @@ async def test_nothing_is_sent_that_a_crash_of_postgres_erases(
             await db.close()
             await between.pass_all()
             await asyncio.to_thread(server.start)
+            # What is leased to nobody's hand need not be waited for.
+            await db.fetch("UPDATE {table} SET claimed_until = now() WHERE status = 'pending'")
         assert await witness.problems(db, amqp) == ()
