@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WARM_UP_S = 120.0
-"""A process that has just begun grows until it has met everything once."""
+WARM_UP_S, WARM_UP_SHARE = 120.0, 1 / 6
+"""A process that has just begun grows until it has met everything once: two minutes, of a long run its first sixth."""
 SAMPLES_MIN = 30
 SURE = 2.0
 """Standard errors: a rise that is not larger than its own uncertainty twice over is noise."""
@@ -54,7 +54,8 @@ def slope(series: str, figure: str, points: Sequence[Point]) -> Slope | None:
     """Lay a least-squares line through the samples after the warm-up; None when there are too few of them."""
     if not points:
         return None
-    kept = [point for point in points if point[0] - points[0][0] >= WARM_UP_S]
+    warm_s = max(WARM_UP_S, (points[-1][0] - points[0][0]) * WARM_UP_SHARE)
+    kept = [point for point in points if point[0] - points[0][0] >= warm_s]
     if len(kept) < SAMPLES_MIN:
         return None
     times, values = zip(*kept, strict=True)

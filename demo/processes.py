@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.rabbitmq_binaries import TREE_VARIABLE
+
 LEASH = Path(__file__).with_name("leash.py")
 OURS = ("RELAY_", "PG", "SHOP_", "CONSUMER_")
 """Prefixes of variables that would steer the demo's processes; the shell's own are none of the demo's business."""
@@ -19,8 +21,13 @@ class Broken(Exception):
 
 def scrub() -> None:
     """Take the shell's variables away from us, and with us from everything we start."""
-    for name in [name for name in os.environ if name.startswith(OURS)]:
+    for name in [name for name in os.environ if name.startswith(OURS) and name != TREE_VARIABLE]:
         del os.environ[name]
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment without what says which servers to test with: a relay would take it for a setting."""
+    return {name: value for name, value in os.environ.items() if name != TREE_VARIABLE}
 
 
 class Child:
@@ -39,7 +46,7 @@ class Child:
         with log.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv),
-                env={**os.environ, **env},
+                env={**_inherited(), **env},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

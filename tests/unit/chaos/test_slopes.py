@@ -5,17 +5,23 @@ import random
 
 import pytest
 
-from chaos.slopes import RISES_MAX, SAMPLES_MIN, WARM_UP_S, Point, p99, rising, slope, table
+from chaos.slopes import RISES_MAX, SAMPLES_MIN, WARM_UP_S, WARM_UP_SHARE, Point, p99, rising, slope, table
 
 MIB_MAX = RISES_MAX["rss_mib"]
 
 
+WARM_S = 3600 * WARM_UP_SHARE
+
+
 def hour(rise: float, *, noise: float = 0.0, warm_up: float = 0.0) -> list[Point]:
-    """A sample every ten seconds of a figure that rises by that much in the hour after its warm-up."""
+    """A sample every ten seconds of a figure that rises by that much in what of the hour is left after the warm-up."""
     chance = random.Random(1)
-    points = [(at, 80.0 - warm_up) for at in range(0, int(WARM_UP_S), 10)]
-    return points + [
-        (WARM_UP_S + 10 * number, 80 + rise * number / 360 + noise * chance.uniform(-1, 1)) for number in range(361)
+    times = range(0, 3601, 10)
+    return [
+        (at, 80.0 - warm_up)
+        if at < WARM_S
+        else (at, 80 + rise * (at - WARM_S) / (3600 - WARM_S) + noise * chance.uniform(-1, 1))
+        for at in times
     ]
 
 
@@ -23,9 +29,9 @@ def test_a_rise_beyond_the_bound_is_told_with_its_figures() -> None:
     found = slope("relay 3", "rss_mib", hour(2 * MIB_MAX))
     assert found is not None
     assert found.rise == pytest.approx(2 * MIB_MAX)
-    assert found.lasted_s == 3600
+    assert found.lasted_s == 3000
     assert found.word == "rises"
-    assert rising([found]) == ["rss_mib of relay 3 rose by 16.0 in 60 minutes."]
+    assert rising([found]) == ["rss_mib of relay 3 rose by 16.0 in 50 minutes."]
     assert list(table([found]))[1].endswith("rises")
 
 
