@@ -16,7 +16,7 @@ from testcontainers.core.container import DockerContainer
 from services.broker import Broker, answers_amqp
 from services.postgres import Mode, PostgresServer
 from services.process import POLL_S, READY_S, ServerFailed, free_port
-from services.rabbitmq import ALARM_WATERMARK, CALM_WATERMARK
+from services.rabbitmq import ALARM_WATERMARK, CALM_WATERMARK, REMEMBER
 
 POSTGRES_IMAGE = "postgres:17"
 RABBITMQ_IMAGE = "rabbitmq:4-management"
@@ -213,6 +213,10 @@ class ContainerRabbitMQ(Broker):
     def alarm(self, *, on: bool) -> None:
         """Raise or clear the memory alarm: publishing connections are blocked while it lasts."""
         self.ctl("set_vm_memory_high_watermark", ALARM_WATERMARK if on else CALM_WATERMARK)
+
+    def remember(self) -> None:
+        """Have it write down what was declared."""
+        self.ctl("eval", REMEMBER)
 
     def start(self) -> None:
         """Start it on its data and ports; returns when it takes AMQP connections and manages vhosts."""

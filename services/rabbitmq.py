@@ -17,6 +17,8 @@ STOP_S = 60.0
 STARTS = 3
 """Ports found free may be taken by somebody else before the node has them; then others are tried."""
 ALARM_WATERMARK, CALM_WATERMARK = "0.00001", "0.4"
+REMEMBER = "mnesia:sync_log(), mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()]."
+"""Writes to their files what exists (queues, exchanges, bindings) and what is known of the logs of quorum queues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,10 @@ class RabbitMQ(Broker):
     def alarm(self, *, on: bool) -> None:
         """Raise or clear the memory alarm: publishing connections are blocked while it lasts."""
         self.ctl("set_vm_memory_high_watermark", ALARM_WATERMARK if on else CALM_WATERMARK)
+
+    def remember(self) -> None:
+        """Have it write down what was declared: killed soon after, it may have forgotten a binding it had confirmed."""
+        self.ctl("eval", REMEMBER)
 
     def stop(self) -> None:
         """Stop it in order: clients are told CONNECTION_FORCED."""

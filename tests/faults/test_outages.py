@@ -76,6 +76,7 @@ async def test_a_broker_killed_under_load_costs_no_attempt_and_loses_nothing(
     broker = own_rabbitmq()
     amqp = Amqp(broker.url(), "/")
     await amqp.queue("all", "orders")
+    await asyncio.to_thread(broker.remember)
     await db.insert(n=5000)
     async with relay(db, amqp) as process:
         await process.says("tick")
