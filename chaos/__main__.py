@@ -56,7 +56,7 @@ async def run(plan: Plan, result: Path | None, *, keep: bool) -> int:
     """Run, judge, and take everything down whatever happens."""
     stage = Stage(plan.seed, plan.rate, plan.producers, poison_s=plan.poison_s)
     say(f"Seed {plan.seed}, about {plan.minutes:g} minutes, {len(plan.schedule)} faults. History: {stage.folder}")
-    code = FAILED
+    erased: int | None = None
     try:
         began_at = time.monotonic()
         await stage.open()
@@ -64,12 +64,12 @@ async def run(plan: Plan, result: Path | None, *, keep: bool) -> int:
             f"Two servers, {len([*stage.replicas])} relays and the drain run after {time.monotonic() - began_at:.0f} s."
         )
         erased = await play(stage, plan, say)
-        code = judge(plan, stage.folder, erased, result)
     except* (Broken, NothingFound, ServerFailed) as errors:
         for error in _flat(errors):
             say(str(error))
     finally:
         await stage.close()
+    code = FAILED if erased is None else judge(plan, stage.folder, erased, result)
     if keep or code != PASSED:
         say(f"The history is in {stage.folder}.")
     else:
