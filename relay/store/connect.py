@@ -86,6 +86,22 @@ def shut_down(conn: Connection) -> None:
         twin.shutdown(socket.SHUT_RDWR)
 
 
+async def commit(conn: Connection) -> None:
+    """Commit, or raise StoreUnavailable when the wait for a synchronous standby was cancelled: Postgres only warns."""
+    files: list[str | None] = []
+
+    def note(warning: psycopg.errors.Diagnostic) -> None:
+        files.append(warning.source_file)  # its text is in the server's language
+
+    conn.add_notice_handler(note)
+    try:
+        await conn.execute("COMMIT")
+    finally:
+        conn.remove_notice_handler(note)
+    if "syncrep.c" in files:
+        raise StoreUnavailable(Fault.TIMEOUT, "the wait for the synchronous standby was cancelled")
+
+
 async def check(conn: Connection) -> None:
     """Make sure that a connection taken from the pool still answers."""
     async with bounded(conn, CHECK_TIMEOUT_S):

@@ -23,7 +23,7 @@ from relay.store.config import (
     OnDb,
     StoreConfig,
 )
-from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, complete, connect
+from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, commit, complete, connect
 from relay.store.faults import unavailable
 
 LIFETIME_S = 900.0
@@ -147,7 +147,7 @@ class Connections:
         async with self.connection(op, seconds) as conn:
             await conn.execute(begin)
             yield conn
-            await conn.execute("COMMIT")
+            await commit(conn)
 
     async def statement(self, op: str, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
         """Run one statement in a transaction of its own, in one round trip; return how many rows it changed.

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from relay.ports import StoreUnavailable
 from services.find import OwnPostgres
 from services.postgres import Postgres
 from services.standby import Standby
@@ -122,6 +123,29 @@ async def test_behind_a_synchronous_standby_a_failover_loses_nothing_and_invents
     assert there - set(arrived) == set(), "sent, but never published"
     assert len(arrived) - len(there) <= 2 * 50
     assert not process.seen("outage.began", side="broker")
+
+
+async def test_no_row_is_handed_out_by_a_claim_that_the_standby_may_not_have(pair: Pair) -> None:
+    """Postgres reports success when somebody cancels the wait of a commit, and only warns."""
+    await asyncio.to_thread(pair.standby.be_waited_for)
+    pair.standby.fall_behind()
+    producer = await pair.before.connect()
+    await producer.execute("SET synchronous_commit = local")
+    await producer.execute(INSERT)
+    cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    async with a_store(pair.both.url) as store:
+        await store.ready()
+        taking = asyncio.create_task(claim(store))
+
+        async def cancel() -> None:
+            assert await pair.before.fetch(cancelled) == [(True,)]
+
+        await eventually(cancel)
+        with pytest.raises(StoreUnavailable, match="standby"):
+            await taking
+        pair.standby.catch_up()
+        await store.ready()
+        assert [row.claims for row in (await claim(store)).rows] == [1] * 5
 
 
 async def test_behind_a_standby_that_lags_only_what_it_never_received_is_beyond_the_promise(
