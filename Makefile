@@ -36,6 +36,10 @@ test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against Ra
 	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest -n 2 --dist loadfile \
 	  tests/contract tests/faults tests/integration
 
+.PHONY: test-cluster
+test-cluster: servers  ## Break a RabbitMQ cluster of three under a quorum queue (some minutes).
+	@RELAY_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/faults/test_quorum.py
+
 .PHONY: rabbitmq4
 rabbitmq4: $(STAMP)  ## Fetch RabbitMQ 4 into .services, on Debian (10 s, 150 MB).
 	@$(BIN)/python -m services.rabbitmq4
