@@ -89,6 +89,9 @@ class Batch:
 
     async def _publish(self, after: asyncio.Event | None) -> None:
         rows, back = decide.keep_in_hand(self._claim.rows)
+        if after is not None and not after.is_set() and any(map(decide.suspect, rows)):
+            # Were one of the rows in other hands the killer, a suspect that waits here would be counted for its deed.
+            rows, back = (), self._claim.rows
         await self._give_back((row.id for row in back), "a suspected killer travels alone")
         if after is not None:
             await after.wait()

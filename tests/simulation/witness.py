@@ -77,7 +77,7 @@ class Witness:
                 self.wrong.append(f"row {row_id} was published twice under one lease")
             elif write.by is by and not by.was_frozen:
                 self.wrong.append(f"row {row_id} was published again, though {write.state} to the same relay")
-        if not repeated and any(write.state != "refused" for write in earlier):
+        if not (repeated or by.was_frozen) and any(write.state != "refused" for write in earlier):
             self.wrong.append(f"row {row_id} was published again without saying so")
         earlier.append(Write(by))
 
