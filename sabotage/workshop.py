@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 
@@ -20,6 +21,8 @@ LEFT_OUT = (".*", "build", "dist", "*.egg-info")
 TEST_S = 60
 """The longest one test may take, unless it says otherwise itself."""
 TRIAL_S = 900.0
+AT_ONCE_MAX = 4
+"""Some tests start servers of their own."""
 PYTEST = ("-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header", "-o", "junit_family=xunit1")
 
 
@@ -41,7 +44,7 @@ class Workshop:
         self._folder = Path(tempfile.mkdtemp(prefix="relay-sabotage-"))
         self._sound = self._folder / "sound"
         shutil.copytree(ROOT, self._sound, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        self.at_once = os.cpu_count() or 1 if self._rabbitmq.manages() else 1
+        self.at_once = min(AT_ONCE_MAX, os.cpu_count() or 1) if self._rabbitmq.manages() else 1
         """Mutants that may be tried at the same time; each needs a vhost of its own."""
 
     def close(self) -> None:
@@ -52,7 +55,13 @@ class Workshop:
 
     def sound(self, tests: Sequence[str]) -> dict[str, Said]:
         """Run tests on the tree as it is. Raises Unsound."""
-        return self._run(self._sound, tests)
+        files = sorted({test.partition("::")[0] for test in tests})
+        parts = [
+            [test for test in tests if test.startswith(tuple(files[n :: self.at_once]))] for n in range(self.at_once)
+        ]
+        with ThreadPoolExecutor(self.at_once) as pool:
+            said = pool.map(lambda part: self._run(self._sound, part), filter(None, parts))
+            return {test: each for part in said for test, each in part.items()}
 
     def trial(self, mutant: Mutant) -> Verdict:
         """Plant a mutant in a copy of its own and run the tests that must find it."""
@@ -72,8 +81,9 @@ class Workshop:
         return Verdict(mutant, said, time.monotonic() - began, trouble)
 
     def _run(self, tree: Path, tests: Sequence[str]) -> dict[str, Said]:
-        report = tree / "report.xml"
-        vhost = self._rabbitmq.add_vhost(f"sabotage-{token_hex(4)}")
+        name = f"sabotage-{token_hex(4)}"
+        report = self._folder / f"{name}.xml"
+        vhost = self._rabbitmq.add_vhost(name)
         # On the leash: the kernel ends it with us, and the servers it started with it.
         argv = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), sys.executable, "-m", "pytest", *PYTEST]
         try:
