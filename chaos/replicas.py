@@ -40,6 +40,13 @@ SETTINGS: Mapping[str, object] = {
 average; the faults that make the broker refuse are over by then."""
 
 
+async def link(host: str, port: int) -> Proxy:
+    """Stand between; on a port that no outgoing connection may take while the link refuses."""
+    proxy = Proxy(host, port)
+    proxy.port = free_port()
+    return await proxy.start()
+
+
 @dataclass(slots=True)
 class Replica:
     """One relay, its links to both servers, and its process while there is one."""
@@ -117,11 +124,7 @@ class Replicas:
         """Make them with their proxies; no process yet."""
         info = psycopg.conninfo.conninfo_to_dict(database_url)
         postgres = (str(info["host"]), int(str(info["port"])))
-        made = [
-            Replica(name, folder, await Proxy(*amqp).start(), await Proxy(*postgres).start(), free_port())
-            for name in RELAYS
-        ]
-        return cls(made)
+        return cls([Replica(name, folder, await link(*amqp), await link(*postgres), free_port()) for name in RELAYS])
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(self._all)

@@ -17,7 +17,7 @@ from psycopg import sql
 from chaos import drain, producer
 from chaos.drafts import EXCHANGE
 from chaos.history import Log
-from chaos.replicas import Replicas
+from chaos.replicas import Replicas, link
 from demo.processes import Broken, Child
 from relay import migrate
 from services import find
@@ -98,7 +98,7 @@ class Stage:
 
     async def _start_processes(self) -> None:
         info = psycopg.conninfo.conninfo_to_dict(self.url)
-        self.shop = await Proxy(str(info["host"]), int(str(info["port"]))).start()
+        self.shop = await link(str(info["host"]), int(str(info["port"])))
         await self._start_replicas()
         argv = (sys.executable, "-m", "chaos.drain", "--folder", str(self.folder))
         self.drain = await Child.start("drain", argv, {drain.URL_VARIABLE: self.rabbitmq.url()}, self._file("drain"))

@@ -20,6 +20,7 @@ NO_DISK, SOME_DISK = "999GB", "50MB"
 
 @asynccontextmanager
 async def broker_kill(stage: Stage, _: str) -> AsyncIterator[None]:
+    """SIGKILL to all of its processes, and a start on its data."""
     await stage.in_thread(stage.rabbitmq.kill)
     try:
         yield
@@ -29,6 +30,7 @@ async def broker_kill(stage: Stage, _: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def broker_pause(stage: Stage, _: str) -> AsyncIterator[None]:
+    """SIGSTOP: connections stay open and nothing answers."""
     await stage.in_thread(stage.rabbitmq.pause)
     try:
         yield
@@ -83,15 +85,22 @@ def reset(stage: Stage) -> None:
 
 @asynccontextmanager
 async def exchange_deleted(stage: Stage, _: str) -> AsyncIterator[None]:
+    """The exchange of all rows goes, and its bindings with it."""
     try:
-        await in_thread(stage, lambda: stage.rabbitmq.api("DELETE", f"/api/exchanges/%2F/{EXCHANGE}"))
+        await persist(lambda: _delete_exchange(stage))
         yield
     finally:
         await persist(stage.declare)
 
 
+async def _delete_exchange(stage: Stage) -> None:
+    async with await stage.admin() as connection, connection.channel() as channel:
+        await (await channel.get_exchange(EXCHANGE, ensure=False)).delete()  # also when it is gone already
+
+
 @asynccontextmanager
 async def queue_unbound(stage: Stage, _: str) -> AsyncIterator[None]:
+    """Nothing takes what is published."""
     try:
         await persist(lambda: unbind(stage, BINDINGS))
         yield

@@ -14,6 +14,7 @@ from services.process import ServerFailed
 
 @asynccontextmanager
 async def backends_terminated(stage: Stage, _: str) -> AsyncIterator[None]:
+    """Every session of the relays is ended by an administrator."""
     await persist(
         lambda: stage.ask(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %(login)s", {"login": LOGIN}
@@ -24,6 +25,7 @@ async def backends_terminated(stage: Stage, _: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def postgres_crash(stage: Stage, _: str) -> AsyncIterator[None]:
+    """A crash that the server itself commits, and its recovery."""
     with contextlib.suppress(ServerFailed):  # it did not end in time and was killed: that will do
         await stage.in_thread(lambda: stage.postgres.stop("immediate"))
     try:

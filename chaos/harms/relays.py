@@ -13,6 +13,7 @@ HELD = '"relay.gave_up"'
 
 @asynccontextmanager
 async def relay_kill(stage: Stage, target: str) -> AsyncIterator[None]:
+    """SIGKILL, and another one a little later."""
     (replica,) = stage.replicas.of(target)
     await replica.kill()
     try:
@@ -36,6 +37,7 @@ async def relay_term(stage: Stage, target: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def relay_pause(stage: Stage, target: str) -> AsyncIterator[None]:
+    """SIGSTOP for longer than its leases last: others take its rows, and it knows nothing of it."""
     (replica,) = stage.replicas.of(target)
     replica.send(signal.SIGSTOP)
     try:
