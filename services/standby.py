@@ -35,8 +35,8 @@ class Standby(Postgres):
 
     @property
     def caught_up(self) -> bool:
-        """Whether it has replayed all that the primary has written so far."""
-        ((place,),) = self.primary.admin("SELECT pg_current_wal_lsn()")
+        """Whether it has replayed all that was committed on the primary so far, asynchronously too."""
+        ((place,),) = self.primary.admin("SELECT pg_current_wal_insert_lsn()")
         return self.admin("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (str(place),)) == [(True,)]
 
     def be_waited_for(self) -> None:

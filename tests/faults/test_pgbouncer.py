@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from services.find import OwnPostgres
 from services.pgbouncer import PgBouncer
 from services.standby import Standby
 from tests.builders import Amqp, Database, eventually, message_ids
-from tests.running import command, environment, relay
+from tests.running import RelayProcess, command, environment, relay
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -37,6 +38,11 @@ async def all_sent(db: Database, rows: int) -> None:
         assert found == [("sent", 1, 0, rows)]
 
     await eventually(sent, 45)
+
+
+def ticked(process: RelayProcess, so_far: int) -> bool:
+    """It has moved rows since."""
+    return len(process.seen("tick")) > so_far
 
 
 async def test_three_relays_share_few_sessions_and_send_each_row_once(
@@ -90,7 +96,7 @@ async def test_a_pooler_and_sessions_that_die_cost_no_row_an_attempt(
         ended = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity WHERE application_name ~ 'relay'"
         for _ in range(3):
             so_far = len(process.seen("tick"))
-            await eventually(lambda so_far=so_far: len(process.seen("tick")) > so_far, 20)
+            await eventually(partial(ticked, process, so_far), 20)
             assert await db.fetch(ended) == [(True,)]
         await all_sent(db, 3000)
         assert await process.stop() == 0
