@@ -8,9 +8,12 @@ from demo.processes import Child
 class KillStage(Stage):
     """Everything that runs. No relay does until one is started."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._lives: list[Child] = []
+
     async def _start_replicas(self) -> None:
         self.replicas = Replicas(())
-        self._lives: list[Child] = []
 
     async def start_relay(self, name: str) -> Child:
         """Start `relay run`; each has a log of its own."""
