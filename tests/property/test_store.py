@@ -202,27 +202,35 @@ class Machine(RuleBasedStateMachine):
             assert self.now - after.rescanned_at < RESCAN_S
 
     @precondition(lambda self: self.claims)
-    @rule(which=recent, number=stores, first=first, times=st.integers(1, 2))
-    def settle(self, which: int, number: int, first: int, times: int) -> None:
-        """Some store marks rows of a claim: in time or too late, and once more when the reply was lost."""
+    @rule(which=recent, number=stores, first=first, again=st.sampled_from([None, 0, 1, 5]))
+    def settle(self, which: int, number: int, first: int, again: int | None) -> None:
+        """Some store marks rows of a claim: in time or too late, and once more when the reply was lost.
+
+        What was settled stays, even if other marks follow under the same lease.
+        """
+        self._settle(which, number, first)
+        if again is not None:
+            self._settle(which, number, first + again)
+
+    def _settle(self, which: int, number: int, first: int) -> None:
         token, ids = self._recent(which)
         dealt = ((row_id, KINDS[(first + place) % len(KINDS)]) for place, row_id in enumerate(ids))
         chosen = {row_id: kind for row_id, kind in dealt if kind is not None and row_id in self.rows}
         written = [mark_of(kind, row_id, self.rows[row_id].message_id) for row_id, kind in chosen.items()]
-        for _ in range(times):
-            ours = {row_id: self.rows[row_id].mark(kind, token) for row_id, kind in chosen.items()}
-            for row_id in chosen:
-                self.rows[row_id].free_since = self.now
-            lost = self.wait(self.relays[number].settle(token, written))
-            assert lost == {row_id for row_id, is_ours in ours.items() if not is_ours}
+        ours = {row_id: self.rows[row_id].mark(kind, token) for row_id, kind in chosen.items()}
+        for row_id in chosen:
+            self.rows[row_id].free_since = self.now
+        lost = self.wait(self.relays[number].settle(token, written))
+        assert lost == {row_id for row_id, is_ours in ours.items() if not is_ours}
 
     @precondition(lambda self: self.claims)
     @rule(which=recent, number=stores, first=first)
     def overtake(self, which: int, number: int, first: int) -> None:
-        """A relay is so slow that another takes its rows, and it settles them all the same."""
+        """A relay is so slow that another takes its rows, and it renews and settles them all the same."""
         self.expire(which=which, everything=False)
         self.claim(number=number, limit=6, low=0)
-        self.settle(which=which + 1, number=(number + 1) % 3, first=first, times=1)
+        self.renew(which=which + 1, number=(number + 1) % 3, chosen=["yes"] * 6)
+        self.settle(which=which + 1, number=(number + 1) % 3, first=first, again=None)
 
     @precondition(lambda self: self.claims)
     @rule(which=recent, number=stores, chosen=some(st.just("yes")))
