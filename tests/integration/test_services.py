@@ -11,7 +11,7 @@ import aio_pika
 import psycopg
 import pytest
 
-from services import find, install, rabbitmq_binaries
+from services import find, install, rabbitmq4, rabbitmq_binaries
 from services.find import NothingFound, OwnPostgres, OwnRabbitMQ
 from services.process import ServerFailed
 from services.proxy import Proxy
@@ -127,6 +127,18 @@ def test_a_folder_without_a_rabbitmq_is_an_error_that_says_what_to_name(
     monkeypatch.setattr(install, "engine", lambda: False)
     assert install.main() == 1
     assert "there is no RabbitMQ with its Erlang" in capsys.readouterr().err
+
+
+def test_a_rabbitmq_4_that_cannot_be_fetched_says_what_else_would_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rabbitmq4, "PLACE", tmp_path / "rabbitmq-4")
+    monkeypatch.setattr(rabbitmq4, "KEYRING", tmp_path / "no-keyring")
+    assert rabbitmq4.main() == 1
+    said = capsys.readouterr().err
+    assert "not a Debian" in said
+    assert rabbitmq_binaries.TREE_VARIABLE in said
+    assert not rabbitmq4.PLACE.exists()
 
 
 PARENT = """
