@@ -49,7 +49,8 @@ recent = st.integers(0, 4)
 FOUND = """
 SELECT
   id, message_id::text, status, claims, failures, claim_token, claimed_until IS NOT NULL,
-  coalesce(claimed_until <= now(), false), status = 'pending' AND available_at > now(), last_error, sent_at IS NOT NULL
+  coalesce(claimed_until <= now(), false), status = 'pending' AND available_at > now(), last_error, sent_at IS NOT NULL,
+  coalesce(sent_at < now() - interval '1 day', false)
 FROM outbox.message ORDER BY id
 """
 LENGTH = "SELECT extract(epoch FROM claimed_until - now())::float8 FROM outbox.message WHERE id = ANY (%s)"
@@ -350,6 +351,7 @@ class Machine(RuleBasedStateMachine):
                 row.waits and row.status == "pending",
                 row.error,
                 row.status == "sent",
+                row.status == "sent" and row.old,
             )
             for row_id, row in sorted(self.rows.items())
         ]
