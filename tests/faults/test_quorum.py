@@ -25,7 +25,7 @@ PAUSE_S = 0.02
 INSERT = "INSERT INTO outbox.message (routing_key, payload) SELECT 'order.created', '{}' FROM generate_series(1, 25)"
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not os.environ.get(VARIABLE), reason=f"takes minutes: `make test-cluster`, or set {VARIABLE}"),
 ]
 
