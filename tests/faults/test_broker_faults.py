@@ -70,7 +70,7 @@ async def nothing_is_lost(part: Amqp, publisher: RabbitPublisher, outcomes: dict
     assert tally(await publish(publisher, [envelope(number) for number in unresolved])) == {
         "confirmed": len(unresolved)
     }
-    arrived = {(message.headers or {})["x-outbox-id"] for message in await part.drain("all", len(outcomes))}
+    arrived = {(message.headers or {})["x-outbox-id"] for message in await part.drain("all", len(outcomes), 30)}
     assert arrived == set(outcomes)
 
 
