@@ -97,6 +97,12 @@ def test_a_row_given_up_without_a_cause_breaks_the_promise(last_error: str | Non
     assert wrong(history) == ([LOST, LIVENESS], {"failed_without_cause": (told,), "charged": (told,)})
 
 
+def test_a_row_given_up_needs_a_reason_of_its_own_even_where_refusals_are_expected() -> None:
+    history = without(with_rows(good(), row(2, "failed", failures=10)), 2)
+
+    assert wrong(faulty(history, REFUSES)) == ([LOST], {"failed_without_cause": ("m2 (no reason)",)})
+
+
 @pytest.mark.parametrize(("began", "ended", "found"), [(0, 5, 0), (0, 2, 0), (0, 1.9, 1)])
 def test_a_fault_explains_a_refusal_only_of_rows_that_were_there(began: float, ended: float, found: int) -> None:
     fault = replace(REFUSES, began=began, ended=ended)
@@ -200,6 +206,16 @@ def test_copies_are_put_down_to_the_fault_nearest_to_what_they_repeat() -> None:
     ]
 
 
+def test_of_two_faults_that_met_a_row_the_nearer_to_its_first_delivery_is_charged() -> None:
+    history = arriving(good(), arrival(2, 9, attempt=2))  # the first came at 2.5
+    before, after = (
+        replace(KILL, name="before", began=2.0, ended=2.1),
+        replace(KILL, name="after", began=2.6, ended=2.6),
+    )
+
+    assert [each.repeats for each in check(faulty(history, before, after)).faults] == [1, 0]
+
+
 def test_no_fault_is_charged_with_more_copies_than_it_explains() -> None:
     history = arriving(good(5), *(arrival(3, 9 + each, attempt=2) for each in range(4)))
 
@@ -239,7 +255,7 @@ def test_different_keys_have_no_order_and_neither_have_rows_without_one() -> Non
     history = swapped(ordered=True)
 
     assert wrong(with_attempts(history, attempt(2, key="other"))) == ([], {})
-    assert wrong(with_attempts(history, attempt(2, key=None))) == ([], {})
+    assert wrong(with_attempts(history, attempt(2, key=None), attempt(3, key=None))) == ([], {})
 
 
 def test_a_copy_after_a_younger_message_is_a_regression_and_no_violation() -> None:
@@ -344,6 +360,12 @@ def test_a_copy_that_says_so_may_come_before_the_first_publish() -> None:
     assert wrong(faulty(history, KILL)) == ([], {})
 
 
+def test_of_several_publishes_only_one_may_say_that_it_is_the_first() -> None:
+    history = arriving(without(good(), 2), arrival(2, 2, attempt=2), arrival(2, 5), arrival(2, 6))
+
+    assert wrong(faulty(history, KILL)) == ([INTEGRITY], {"unmarked": ("m2",)})
+
+
 # -- it recovers ------------------------------------------------------------------------------------------------
 
 
@@ -363,13 +385,29 @@ def test_a_silence_while_a_row_waits_is_a_stall(most: float, promises: list[str]
 
 @pytest.mark.parametrize(
     ("spans", "longest"),
-    [([(2.0, 6.0)], 0.5), ([(3.0, 4.0)], 1.5), ([(3.0, 4.0), (3.5, 5.0)], 0.5), ([(9.0, 9.9)], 2.5)],
+    [
+        ([(2.0, 6.0)], 0.5),
+        ([(3.0, 4.0)], 1.5),
+        ([(3.0, 4.0), (3.5, 5.0)], 0.5),
+        ([(3.0, 5.0), (3.5, 4.0)], 0.5),
+        ([(9.0, 9.9)], 2.5),
+    ],
 )
 def test_no_stall_is_counted_while_a_fault_stops_everything(spans: list[tuple[float, float]], longest: float) -> None:
     faults = [replace(CUT, began=began, ended=ended) for began, ended in spans]
     history = arriving(without(good(), 3, 4), arrival(3, 5), arrival(4, 5))  # between 3.0 and 5.5 a row waits
 
     assert check(faulty(history, *faults)).figures["longest_stall_s"] == pytest.approx(longest)
+
+
+def test_a_fault_that_stops_nothing_excuses_no_silence() -> None:
+    history = arriving(without(good(), 3, 4), arrival(3, 5), arrival(4, 5))
+
+    assert check(faulty(history, replace(CUT, stalls=False))).figures["longest_stall_s"] == 2.5
+
+
+def test_a_backlog_that_was_empty_before_the_last_fault_ended_took_no_time() -> None:
+    assert check(of_run(faulty(good(), CUT), emptied=5.0)).figures["recovery_s"] == 0.0
 
 
 def test_a_silence_in_which_nothing_waits_is_none() -> None:
