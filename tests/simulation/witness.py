@@ -85,7 +85,9 @@ class Witness:
         """Answers reach the engine."""
         for answer in answers:
             self.note(f"{by.name} hears {answer.outcome}", answer.row_id)
-            write = next(write for write in reversed(self.writes[answer.row_id]) if write.by is by)
+            mine = [write for write in self.writes[answer.row_id] if write.by is by]
+            # Two of them are open when a process was stopped until its lease ran out, and then took the row once more.
+            write = next((write for write in mine if write.state == "open"), mine[-1])
             match answer.outcome:
                 case Confirmed():
                     write.state = "confirmed"
