@@ -43,6 +43,8 @@ class _Invalid(Exception):
 
 def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
     """Make the message of a row, or say what is wrong with the row."""
+    if isinstance(row.payload, Refused):
+        return row.payload
     if row.payload is None or row.payload_bytes > policy.message_bytes_max:
         detail = f"payload of {row.payload_bytes} bytes > RELAY_MAX_MESSAGE_BYTES={policy.message_bytes_max}"
         return Refused(Refusal.TOO_LARGE, detail)

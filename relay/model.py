@@ -22,8 +22,10 @@ class Row(NamedTuple):
     exchange: str | None
     routing_key: str
     key: str | None
-    payload: bytes | None
-    """None when the payload is larger than allowed and was therefore not fetched."""
+    payload: "bytes | Refused | None"
+    """None when the payload is larger than allowed and was therefore not fetched; why the row is refused, when the
+    database could not hand it over. Then there is no text of it either.
+    """
     payload_bytes: int
     content_type: str
     headers: str
@@ -88,6 +90,7 @@ class Refusal(StrEnum):
     FORBIDDEN = "forbidden"
     BLAMED = "blamed"
     CRASH_LOOP = "crash_loop"
+    UNREADABLE = "unreadable"
 
 
 class Fault(StrEnum):

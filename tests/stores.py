@@ -1,14 +1,17 @@
 """A store on a test's database, opened and closed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import sql
 
+from relay import migrate
 from relay.model import Claim, Sent
 from relay.store import PostgresStore, StoreConfig
+from services.postgres import PostgresServer
 from tests.builders import Database
 
 NOBODY = UUID(int=0)
@@ -66,3 +69,11 @@ async def backend_pids(db: Database, name: str = "outbox-relay") -> list[int]:
     """The server's processes that serve a store of that application name."""
     found = await db.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = %s", (name,))
     return [pid for (pid,) in found]
+
+
+async def recode(postgres: PostgresServer, db: Database, encoding: LiteralString) -> None:
+    """Make the test's database anew in that encoding."""
+    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
+    await asyncio.to_thread(postgres.drop_database, db.name)
+    await asyncio.to_thread(postgres.admin, create.format(sql.Identifier(db.name), sql.Literal(encoding)))
+    await asyncio.to_thread(migrate.up, db.url)

@@ -19,7 +19,7 @@ from relay.model import (
 )
 from relay.outage import Proof
 
-OWN_REFUSALS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP})
+OWN_REFUSALS = frozenset({Refusal.INVALID, Refusal.TOO_LARGE, Refusal.CRASH_LOOP, Refusal.UNREADABLE})
 """Refusals the relay decided without asking the broker."""
 DOUBTS = {Fault.TIMEOUT: Doubt.CONFIRM_TIMEOUT, Fault.BLOCKED: Doubt.BLOCKED}
 

@@ -17,15 +17,15 @@ from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
 from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
+from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
 from relay.store.rows import LooseText, as_composed, offered, row_of
 from relay.store.unflushed import Unflushed
+from relay.store.unreadable import Unreadable, take, take_alone
 
 PROOF_S = 5.0
 """So long after the last success of a transaction the server counts as there without being asked."""
-TIMEOUT_CUT = 8
-"""A claim that ran into its timeout is tried with that many times fewer rows."""
 SKIPPED_MAX = 20_000
 """Rows in the hands of other relays that may stand between those of a claim."""
 
@@ -44,8 +44,7 @@ class PostgresStore:
         """Local monotonic time of the last success."""
         self._loose_text = False
         """The database has no encoding, so its texts may hold any bytes."""
-        self._rows_max: int | None = None
-        """Rows a claim asks for at most, after large rows cut one by its bytes."""
+        self._portion = Portion()
         self._unanswered: list[Mapping[str, object]] = []
         """Claims that failed, perhaps after their commit: the parameters that give them back."""
         self._unflushed = Unflushed()
@@ -153,7 +152,13 @@ class PostgresStore:
         if self._claim is None:
             await self.ready()
         query = self._claim or await self._verified()
-        asked = limit if self._rows_max is None else min(limit, self._rows_max)
+        try:
+            return await self._lease(query, self._portion.of(limit), limit, low)
+        except Unreadable:
+            self._portion.failed(1)
+            return await self._lease(query, 1, limit, low, alone=True)
+
+    async def _lease(self, query: bytes, asked: int, limit: int, low: int, *, alone: bool = False) -> Claim:
         token, taken_at = uuid4(), time.monotonic()
         params = {
             "low": low,
@@ -165,11 +170,11 @@ class PostgresStore:
         }
         bookmark = self._unflushed.bookmark()
         try:
-            records = await self._take(query, params)
+            records = await self._take(query, params, alone=alone)
         except (StoreUnavailable, asyncio.CancelledError) as error:
             self._unanswered.append({"token": token, "low": low, "seen": asked + SKIPPED_MAX})
             if isinstance(error, StoreUnavailable) and error.fault is Fault.TIMEOUT:
-                self._rows_max = max(1, asked // TIMEOUT_CUT)
+                self._portion.failed(asked)
             raise
         # RETURNING keeps no order.
         rows = tuple(sorted(map(row_of, records), key=attrgetter("id")))
@@ -178,16 +183,19 @@ class PostgresStore:
             # them before: then a connection was found dead, or a call failed.
             self._unflushed.forget(bookmark)
         candidates = offered(records[0]) if records else 0
-        self._adapt(asked, limit, taken=len(rows), candidates=candidates)
+        self._portion.came(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
 
-    async def _take(self, query: bytes, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    async def _take(self, query: bytes, params: Mapping[str, object], *, alone: bool) -> list[tuple[Any, ...]]:
         async with self._transaction("claim", DURABLE) as conn:
             cursor = conn.cursor(binary=True)
             if self._loose_text:
                 await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
                 cursor.adapters.register_loader("text", LooseText)
-            records = await (await cursor.execute(query, params)).fetchall()
+            if alone:
+                records = await take_alone(cursor, self._queries, query, params)
+            else:
+                records = await take(cursor, query, params)
             if not as_composed(records):  # it would be spelled otherwise, so nothing is taken
                 raise StoreUnavailable(Fault.SCHEMA, "the type of the payload column was changed")
             return records
@@ -196,13 +204,6 @@ class PostgresStore:
         """Undo a claim whose commit was perhaps never answered: nobody has its rows in hand, and none was published."""
         async with self._transaction("settle", DURABLE) as conn:
             await conn.execute(self._queries.give_back, claim)
-
-    def _adapt(self, asked: int, limit: int, *, taken: int, candidates: int) -> None:
-        """Ask for fewer rows while large ones fill the byte limit: the rest would be locked and read for nothing."""
-        if taken < candidates:
-            self._rows_max = max(1, 2 * taken)
-        elif self._rows_max is not None and candidates == asked:
-            self._rows_max = None if 2 * asked >= limit else 2 * asked
 
     async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
         """Lengthen the lease of those rows and return the ids that are still ours."""

@@ -28,6 +28,8 @@ class Queries:
     """Every statement that depends on the names alone, ready for psycopg with parameters; a file each."""
 
     inspect: bytes
+    first_due: bytes
+    claim_unread: bytes
     renew: bytes
     mark_sent: bytes
     mark_sent_late: bytes

@@ -103,7 +103,7 @@ async def test_large_rows_make_the_next_claims_ask_for_fewer(db: Database) -> No
             # Only the rows that a second claim may look at are free; it must not wait nor fail for the rest.
             await other.execute("SELECT FROM outbox.message WHERE id > 6 FOR UPDATE")
             assert ids(await claim(store)) == [3, 4]
-        assert store._rows_max == 4
+        assert store._portion.of(500) == 4
 
 
 async def test_small_rows_make_the_claims_grow_again(db: Database) -> None:

@@ -1,6 +1,5 @@
 """Payload columns of every type are handed over byte for byte."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from secrets import token_hex
@@ -12,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import Connection, sql
 
-from relay import migrate
 from relay.store.queries import compose_claim
 from services.postgres import PostgresServer
 from tests.builders import Database
-from tests.stores import NOBODY, a_store, claim
+from tests.stores import NOBODY, a_store, claim, recode
 
 BODIES = {
     "empty": b"",
@@ -38,7 +36,7 @@ async def alter(db: Database, column_type: LiteralString) -> None:
     )
 
 
-async def handed_over(db: Database, body: object) -> tuple[bytes | None, int]:
+async def handed_over(db: Database, body: object) -> tuple[object, int]:
     """Insert one payload and claim it."""
     await db.fetch("DELETE FROM {table}")
     await db.insert(payload=lambda _: body)
@@ -82,14 +80,6 @@ async def test_a_domain_over_jsonb_will_do(db: Database) -> None:
     await db.fetch("CREATE DOMAIN event AS jsonb CHECK (jsonb_typeof(VALUE) = 'object')")
     await db.fetch("ALTER TABLE {table} ALTER COLUMN payload TYPE event")
     assert await handed_over(db, '{"a":1}') == (b'{"a": 1}', 8)
-
-
-async def recode(postgres: PostgresServer, db: Database, encoding: LiteralString) -> None:
-    """Make the test's database anew in that encoding."""
-    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
-    await asyncio.to_thread(postgres.drop_database, db.name)
-    await asyncio.to_thread(postgres.admin, create.format(sql.Identifier(db.name), sql.Literal(encoding)))
-    await asyncio.to_thread(migrate.up, db.url)
 
 
 async def test_a_latin1_database_is_sent_as_utf8(postgres: PostgresServer, db: Database) -> None:

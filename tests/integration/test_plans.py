@@ -124,6 +124,13 @@ def test_a_claim_rides_on_the_pending_index(history: Connection[Any], statistics
     assert (looked_at(plan), plan[0]["Actual Rows"]) == (500, 500)
 
 
+def test_a_row_taken_alone_is_found_on_the_pending_index_and_leased_by_its_id(history: Connection[Any]) -> None:
+    found = explain(history, QUERIES.first_due, low=0)
+    assert (indexes(found), looked_at(found)) == ({"message_pending"}, 1)
+    leased = explain(history, QUERIES.claim_unread, id=HISTORY + 1, **LIMITS)
+    assert (indexes(leased), scans(leased), looked_at(leased)) == ({"message_pkey"}, {"Index Scan"}, 1)
+
+
 def test_a_claim_costs_the_same_with_a_million_rows_waiting(history: Connection[Any], backlog: Connection[Any]) -> None:
     small, large = (explain(each, CLAIM, low=0, **LIMITS) for each in (history, backlog))
     assert indexes(large) == {"message_pending", "message_pkey"}

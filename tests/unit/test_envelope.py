@@ -56,6 +56,11 @@ def test_a_payload_over_the_limit_is_too_large(columns: dict[str, Any]) -> None:
     assert refused(**columns) == Refused(Refusal.TOO_LARGE, "payload of 1001 bytes > RELAY_MAX_MESSAGE_BYTES=1000")
 
 
+def test_a_row_that_the_database_could_not_hand_over_is_refused_in_its_words() -> None:
+    why = Refused(Refusal.UNREADABLE, "the database cannot read it")
+    assert refused(payload=why, payload_bytes=0, routing_key="") == why
+
+
 def test_a_payload_of_exactly_the_limit_is_sent() -> None:
     assert len(sealed(payload=b"x" * 1000, payload_bytes=1000).body) == 1000
 
