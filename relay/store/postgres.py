@@ -55,7 +55,8 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Give back a claim that was cut short, and every connection."""
-        if self._claim is not None:
+        crashed = self._connections.found_dead and self._unflushed.marks()
+        if self._claim is not None and (self._unanswered or crashed):
             with suppress(StoreUnavailable):
                 await self.ready()
         await self._connections.close()
@@ -70,12 +71,8 @@ class PostgresStore:
             await self._verified()
             await self._mark_again()
         while self._unanswered:
-            claim = self._unanswered.pop()
-            try:
-                await self._give_back(claim)
-            except StoreUnavailable:
-                self._unanswered.append(claim)
-                raise
+            await self._give_back(self._unanswered[0])
+            self._unanswered.pop(0)
 
     async def _mark_again(self) -> None:
         """Mark rows whose mark a crash of Postgres may have undone; changes nothing when there was no crash.

@@ -80,3 +80,46 @@ async def test_a_claim_that_is_cancelled_is_given_back_when_the_store_closes(slo
         claim.cancel()
         await asyncio.wait({claim})
     assert await claims(slow) == [(0, False)]
+
+
+async def waiting_for_a_lock(db: Database) -> None:
+    """Wait until a statement of the store waits for the row."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def seen() -> None:
+        assert await db.fetch(query) == [(1,)]
+
+    await eventually(seen)
+
+
+async def test_a_claim_whose_return_was_cancelled_is_still_given_back(
+    slow: Database, proxy: Callable[[str, int], Awaitable[Proxy]]
+) -> None:
+    server = urlsplit(slow.url)
+    between = await proxy(server.hostname or "", server.port or 0)
+    other = await slow.connect()
+    async with a_store(between.url(slow.url)) as store:
+        await store.ready()
+        claim = asyncio.create_task(store.claim(limit=10, low=0))
+        await committing(slow)
+        between.reset_all()
+        await asyncio.wait({claim})
+        assert isinstance(claim.exception(), StoreUnavailable)
+        await claimed(slow)
+        async with other.transaction():
+            await other.execute("SELECT FROM outbox.message FOR UPDATE")
+            ready = asyncio.create_task(store.ready())
+            await waiting_for_a_lock(slow)
+            ready.cancel()
+            await asyncio.wait({ready})
+        assert await claims(slow) == [(1, True)]
+        await store.ready()
+        assert await claims(slow) == [(0, False)]
+
+
+async def test_a_store_that_owes_nothing_closes_without_a_word_to_the_database(db: Database) -> None:
+    asked: list[str] = []
+    async with a_store(db.url, lambda op, _seconds: asked.append(op)) as store:
+        await store.ready()
+        store._proved_at = float("-inf")  # it rested for long
+    assert asked == ["ready"]
