@@ -9,8 +9,7 @@ from typing import Any
 
 import psycopg
 
-from relay.model import Fault, Refusal, Refused, Row
-from relay.ports import StoreUnavailable
+from relay.model import Refusal, Refused, Row
 from relay.store.config import STATEMENT_TIMEOUT_S
 from relay.store.queries import Queries
 
@@ -72,14 +71,12 @@ async def take_alone(cursor: Cursor, queries: Queries, claim: bytes, params: Map
         refused = blame(error)
         if refused is None:
             raise
-    return [await _take_unread(cursor, queries, {**params, "id": row_id}, refused)]
+    # What fails here is not what the row holds.
+    (taken,) = await (await cursor.execute(queries.claim_unread, {**params, "id": row_id})).fetchall()
+    return [_unread(taken, refused)]
 
 
-async def _take_unread(cursor: Cursor, queries: Queries, params: Mapping[str, object], refused: Refused) -> Record:
-    try:
-        (taken,) = await (await cursor.execute(queries.claim_unread, params)).fetchall()
-    except psycopg.DataError as error:  # nothing was read, so it is a trigger that the service put on the table
-        raise StoreUnavailable(Fault.OTHER, f"the table refuses an update: {_named(error)}") from None
+def _unread(taken: Record, refused: Refused) -> Record:
     row_id, message_id, claims, failures = taken
     row = Row(
         row_id,
