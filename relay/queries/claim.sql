@@ -80,7 +80,8 @@ RETURNING
   -- No name over 255 bytes can be sent; enough of a longer one to be refused with its row.
   left(m.exchange, 1000),
   left(m.routing_key, 1000),
-  m.key,
+  -- Not part of the message, and therefore without a limit of its own.
+  left(m.key, 1000),
   CASE WHEN fit.bytes <= %(message_bytes)s THEN fit.body END,
   fit.bytes::bigint,
   left(m.content_type, 1000),

@@ -86,10 +86,11 @@ async def test_headers_over_the_largest_message_blame_their_row(db: Database) ->
 
 
 async def test_names_no_message_can_carry_are_not_fetched_whole(db: Database) -> None:
-    await db.insert(routing_key="k" * MIB, exchange="e" * MIB, content_type="c" * MIB)
+    await db.insert(routing_key="k" * MIB, exchange="e" * MIB, content_type="c" * MIB, key="o" * MIB)
     async with a_store(db.url) as store:
         (taken,) = (await claim(store)).rows
-    assert [len(name or "") for name in (taken.routing_key, taken.exchange, taken.content_type)] == [1000] * 3
+    names = (taken.routing_key, taken.exchange, taken.content_type, taken.key)
+    assert [len(name or "") for name in names] == [1000] * 4
 
 
 async def test_large_rows_make_the_next_claims_ask_for_fewer(db: Database) -> None:
