@@ -45,22 +45,24 @@ class BrokerConfig:
 async def connect(config: BrokerConfig, *, purpose: str = "", private: bool = False) -> Link | Loss:
     """Open a connection, or say why there is none; a `private` one is for one message and nothing else.
 
-    Of several hosts each is tried once, in an order drawn anew, so that relays spread over a cluster.
+    Of several hosts each is tried once, in an order drawn anew, so that relays spread over a cluster. When none can be
+    used, the first one named in the URL gives the reason.
     """
     try:
         urls = _urls(config.url(), config.heartbeat_s)
     except (OSError, ValueError) as error:
         return Loss(Fault.OTHER, f"the broker's URL cannot be used: {error}"[:TEXT_CHARS_MAX])
     name = f"{config.name} {purpose}".rstrip()
-    losses: list[Loss] = []
+    losses: dict[URL, Loss] = {}
     for url in random.sample(urls, len(urls)):
         answer = await _connect(url, config, name, within_s=config.connect_timeout_s / len(urls), private=private)
-        if isinstance(answer, Link):
+        # Refused credentials would be so at the other nodes, and too many failures may lock the login.
+        if isinstance(answer, Link) or answer.fault is Fault.AUTH:
             return answer
-        losses.append(answer)
-        if answer.fault is Fault.AUTH:  # so it would be at the other nodes, and too many failures may lock the login
-            break
-    return Loss(losses[-1].fault, "; ".join(loss.detail for loss in losses)[:TEXT_CHARS_MAX])
+        losses[url] = answer
+    # Told in the order of the URL, or the reason would change from probe to probe.
+    told = [losses[url] for url in urls]
+    return Loss(told[0].fault, "; ".join(loss.detail for loss in told)[:TEXT_CHARS_MAX])
 
 
 async def _connect(url: URL, config: BrokerConfig, name: str, *, within_s: float, private: bool) -> Link | Loss:
@@ -75,7 +77,7 @@ async def _connect(url: URL, config: BrokerConfig, name: str, *, within_s: float
         loss = connect_failed(error)
         if not connection.greeted:
             loss = not_greeted(loss, tls=url.scheme == "amqps")
-        return Loss(loss.fault, f"{url.host}:{url.port}: {loss.detail}")
+        return Loss(loss.fault, f"{url.host}:{url.port}: {loss.detail}"[:TEXT_CHARS_MAX])
     finally:
         if link is None:
             transport.reset()

@@ -69,6 +69,19 @@ async def test_when_no_host_can_be_used_each_is_named_with_its_reason(amqp: Amqp
     assert all(f"127.0.0.1:{port}: connection refused" in lost.detail for port in ports)
 
 
+async def test_the_reason_does_not_change_with_the_order_in_which_hosts_are_tried(proxy: MakeProxy) -> None:
+    silent, gone = await proxy("127.0.0.1", free_port()), free_port()
+    silent.blackhole()
+    told = []
+    for ports in ((gone, silent.port), (silent.port, gone)):
+        async with publishing(across("amqp://u:p@host/", *ports), connect_timeout_s=0.4) as publisher:
+            told.append({await publisher.ready() for _ in range(ROUNDS)})
+    ((first,), (other,)) = told
+    assert isinstance(first, Unreachable)
+    assert isinstance(other, Unreachable)
+    assert (first.fault, other.fault) == (Fault.REFUSED, Fault.TIMEOUT)
+
+
 async def test_refused_credentials_are_not_tried_at_the_next_host(amqp: Amqp) -> None:
     port = urlsplit(amqp.url).port or 5672
     url = across(amqp.url, port, port, port).replace(":", ":wrong-", 2).replace(":wrong-", ":", 1)
