@@ -234,7 +234,7 @@ class TickReport:
     """For each confirmed row, the seconds from when it became due to its confirm."""
     claim_s: float = 0.0
     publish_s: float = 0.0
-    """Spent waiting for the broker's answers."""
+    """Spent waiting for the broker's answers; 0 when nothing was published."""
     carry_s: float = 0.0
     """From the claim in hand to the last mark written."""
     examples: Mapping[Refusal, str] = field(default_factory=dict)

@@ -92,7 +92,8 @@ class Observatory:
         metrics.delay_s.observe(report.delays_s)
         if report.claimed:
             metrics.batch_rows.observe(report.claimed)
-            metrics.publish_s.observe(report.publish_s)
+            if report.publish_s:  # nothing was waited for when no row of the batch went out
+                metrics.publish_s.observe(report.publish_s)
             tell("tick", **telling.tick(report))
         if report.failed:
             tell("rows.failed", rows=sum(report.failed.values()), reasons=telling.counts(report.failed))

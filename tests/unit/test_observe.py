@@ -221,6 +221,13 @@ def test_a_tick_counts_what_became_of_its_rows(seen: Observatory, clock: Clock, 
     ]
 
 
+def test_a_batch_of_which_nothing_went_out_was_not_published_in_no_time(seen: Observatory) -> None:
+    before = series(seen)
+    seen.ticked(TickReport(claimed=2, outcomes={Refusal.INVALID: 1, "unreachable": 1}, failed={Refusal.INVALID: 1}))
+
+    assert not any(name.startswith("relay_publish_duration") for name in changed(before, seen))
+
+
 def test_a_tick_without_rows_is_silent(seen: Observatory, logs: Logs) -> None:
     before = series(seen)
     seen.ticked(TickReport(claimed=0))
