@@ -98,18 +98,6 @@ def hopeless(row: Row) -> bool:
     return row.unanswered >= KILLER_CLAIMS
 
 
-def keep_in_hand(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Split a claim into the rows to publish now and the rows to give back first.
-
-    A suspect is published with nothing else in hand: were it to kill the process again, only its own count grows.
-    """
-    rows = tuple(rows)
-    killer = next((row for row in rows if suspect(row)), None)
-    if killer is None:
-        return rows, ()
-    return (killer,), tuple(row for row in rows if row is not killer)
-
-
 def quarantine(rows: Iterable[Row], suspects: Collection[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Split rows into those that may share a channel and those that must be published one at a time."""
     rows = tuple(rows)

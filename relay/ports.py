@@ -31,6 +31,9 @@ class Store(Protocol):
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, committed synchronously before it returns.
 
+        A suspected killer (`decide.suspect`) is claimed with nothing else: were the relay to die before it could give
+        the others back, all of them would become suspects.
+
         Raises StoreUnavailable: rows may then be leased all the same, when only the reply was lost. The next `ready`
         that comes through gives those back as if never claimed, as it does those of a claim that was cancelled;
         otherwise an outage of the database could make a row look as if it had killed its relay again and again.

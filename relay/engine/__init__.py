@@ -7,7 +7,6 @@ outage, and with a row in hand that may kill the process, it keeps the turn unti
 
 import asyncio
 import random
-import sys
 import time
 
 from relay import scan
@@ -53,7 +52,7 @@ class Engine:
         """One past the row of the last probe: should that row be what ends the connection, another is asked next."""
         self._idle = False
         self._suspicious = False
-        """The last claim met a suspected killer: take one row at a time, with nothing else in hand."""
+        """The last claim was a suspected killer, which is carried with nothing else in hand."""
         self._carrying = 0
         """Batches carried beside the turn; the one that keeps the turn is not among them."""
         self._hands_empty = asyncio.Event()
@@ -123,7 +122,7 @@ class Engine:
         if self._stopping.is_set() or not await self._ready():
             return None
         probing, quiet, low = self.servers.probing_broker, not self._carrying, self._low()
-        limit = min(self.servers.claim_limit(self._policy.batch_size), 1 if self._suspicious else sys.maxsize)
+        limit = self.servers.claim_limit(self._policy.batch_size)
         if not limit or self._stopping.is_set():  # an outage another lane met, or a stop, while the servers were asked
             return None
         try:

@@ -88,12 +88,12 @@ class Batch:
         return self._tally.report(claim_s=claim_s, carry_s=self._desk.chance.now() - self._began_at)
 
     async def _publish(self, after: asyncio.Event | None) -> None:
-        rows, back = decide.keep_in_hand(self._claim.rows)
-        if after is not None and not after.is_set() and any(map(decide.suspect, rows)):
-            # Were one of the rows in other hands the killer, a suspect that waits here would be counted for its deed.
-            rows, back = (), self._claim.rows
-        await self._give_back((row.id for row in back), "a suspected killer travels alone")
+        rows = self._claim.rows
         if after is not None:
+            if not after.is_set() and any(map(decide.suspect, rows)):
+                # Were a row in other hands the killer, a suspect that waits here would be counted for its deed.
+                await self._give_back((row.id for row in rows), "a suspected killer travels alone")
+                rows = ()
             await after.wait()
         if self._desk.servers.gone:
             await self._give_back((row.id for row in rows), GONE)

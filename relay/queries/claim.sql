@@ -4,7 +4,9 @@
 -- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
 --            costs to look at, without reading it out of TOAST: the size of a text or bytea; for jsonb and json a
 --            guess, as a document may be ten times what is stored when that is compressed.
--- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one.
+-- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one, and before a row
+--            that may have killed its relays: it is claimed with nothing else, or a relay that dies before it could
+--            give the others back would make killers of them all.
 -- spelled    the bytes to send, once a row. What weighs more than eight times the largest message is too large in any
 --            spelling, and gets none.
 -- fit        cuts by the true size. A row over :message_bytes costs nothing: its texts are not fetched.
@@ -14,6 +16,7 @@ WITH candidate AS MATERIALIZED (
     payload,
     headers,
     properties,
+    claims - failures >= 3 AS suspect,
     {weight} + pg_column_size(headers) + pg_column_size(properties) + coalesce(pg_column_size(key), 0) AS weight
   FROM {table}
   WHERE status = 'pending'
@@ -30,11 +33,15 @@ cheap AS MATERIALIZED (
     SELECT
       *,
       weight > 8 * %(message_bytes)s::bigint AS hopeless,
-      sum(weight) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - weight AS before
+      sum(weight) OVER up - weight AS before,
+      row_number() OVER up AS place,
+      count(*) FILTER (WHERE suspect) OVER up AS suspects
     FROM candidate
+    WINDOW up AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
   ) AS c
-  WHERE before < %(bytes)s
+  WHERE before < %(bytes)s AND (suspects = 0 OR place = 1)
 ),
+offer AS MATERIALIZED (SELECT count(*) AS candidates, bool_or(suspect) AS suspected FROM candidate),
 spelled AS MATERIALIZED (
   SELECT
     id,
@@ -97,6 +104,7 @@ RETURNING
     - extract(epoch FROM CASE WHEN m.failures = 0 THEN m.available_at ELSE m.created_at END),
     1e9
   ))::float8,
-  (SELECT count(*) FROM candidate),
+  (SELECT candidates FROM offer),
+  (SELECT suspected FROM offer),
   -- Somebody may change the type of the column while the relay runs.
   pg_typeof(m.payload)::oid = {payload_type_id}

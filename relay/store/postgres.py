@@ -20,7 +20,7 @@ from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import SQL_ASCII, compose, compose_claim
-from relay.store.rows import LooseText, as_composed, offered, row_of
+from relay.store.rows import LooseText, as_composed, offered, row_of, suspected
 from relay.store.unflushed import Unflushed
 from relay.store.unreadable import Unreadable, take, take_alone
 
@@ -180,7 +180,8 @@ class PostgresStore:
             # them before: then a connection was found dead, or a call failed.
             self._unflushed.forget(bookmark)
         candidates = offered(records[0]) if records else 0
-        self._portion.came(asked, limit, taken=len(rows), candidates=candidates)
+        if records and not suspected(records[0]):
+            self._portion.came(asked, limit, taken=len(rows), candidates=candidates)
         return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
 
     async def _take(self, query: bytes, params: Mapping[str, object], *, alone: bool) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from psycopg.pq import Format
 
 from relay.model import Row
 
-_OFFERED, _AS_COMPOSED = 15, 16
+_OFFERED, _SUSPECTED, _AS_COMPOSED = 15, 16, 17
 
 
 def row_of(record: Sequence[Any]) -> Row:
@@ -19,6 +19,11 @@ def row_of(record: Sequence[Any]) -> Row:
 def offered(record: Sequence[Any]) -> int:
     """Return how many rows were due within the row limit, before the byte limit cut."""
     return int(record[_OFFERED])
+
+
+def suspected(record: Sequence[Any]) -> bool:
+    """Return whether a suspected killer was due within the row limit; it cuts a claim too."""
+    return bool(record[_SUSPECTED])
 
 
 def as_composed(records: Sequence[Sequence[Any]]) -> bool:

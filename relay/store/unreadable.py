@@ -95,4 +95,4 @@ def _unread(taken: Record, refused: Refused) -> Record:
         doubtful=False,
         waited_s=0.0,
     )
-    return (*row, 1, True)
+    return (*row, 1, False, True)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from relay.decide import SUSPECT_CLAIMS
 from relay.model import Claim, Failed, Fault, Mark, Refusal, Release, Retry, Sent
 from relay.ports import Store, StoreUnavailable
 from tests.contract.outbox import LEASE_S, SLOW_S, MakeOutbox, Outbox, Seen
@@ -271,6 +272,17 @@ async def test_a_lease_that_ran_out_frees_the_row_and_leaves_a_claim_unanswered(
     await outbox.pass_time(21)
     (taken,) = (await claim(rival)).rows
     assert (taken.claims, taken.failures, taken.unanswered, taken.doubtful) == (2, 0, 1, False)
+
+
+@pytest.mark.parametrize(("deaths", "claims"), [(SUSPECT_CLAIMS - 1, [[1, 2, 3]]), (SUSPECT_CLAIMS, [[1], [2], [3]])])
+async def test_a_suspected_killer_is_claimed_with_nothing_else(
+    outbox: Outbox, deaths: int, claims: list[list[int]]
+) -> None:
+    await outbox.commit(n=3)
+    for _ in range(deaths):
+        assert await found(outbox.store, limit=1, low=2) == ([2], True)
+        await outbox.pass_time(LEASE_S + 1)
+    assert [(await found(outbox.store))[0] for _ in claims] == claims
 
 
 async def test_a_renewed_lease_lasts_as_long_as_a_new_one(outbox: Outbox) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import count
 from uuid import UUID
 
+from relay.decide import SUSPECT_CLAIMS
 from relay.model import Failed, Mark, Refusal, Release, Retry, Row, Sent
 
 EMPTY = "{}"
@@ -89,11 +90,16 @@ class Table:
         return sorted(row_id for row_id in found if self.free(self.rows[row_id]))[:limit]
 
     def cut(self, due: Sequence[int]) -> list[int]:
-        """As many of them as fit the limit of bytes; at least one. A row over the largest message costs nothing."""
+        """As many of them as fit the limit of bytes; at least one. A row over the largest message costs nothing.
+
+        A suspected killer is taken with nothing else.
+        """
         fit: list[int] = []
         so_far = 0
         for row_id in due:
             stored = self.rows[row_id]
+            if stored.claims - stored.failures >= SUSPECT_CLAIMS:
+                return fit or [row_id]
             so_far += self._size(stored) + stored.rim if self._size(stored) <= self._message_bytes_max else 0
             if fit and so_far > self._batch_bytes:
                 break

@@ -1,9 +1,11 @@
 """What an outbox must be after each thing that happens to it, in plain Python."""
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 from uuid import UUID
 
+from relay.decide import SUSPECT_CLAIMS
 from relay.model import Failed, Mark, Refusal, Release, Retry, Sent
 
 Kind = Literal["sent", "sent, of another message", "retry now", "retry later", "failed", "release", "release in doubt"]
@@ -32,6 +34,11 @@ class Known:
     def free(self) -> bool:
         """A claim may take it."""
         return self.status == "pending" and not self.waits and (self.expired or not self.held)
+
+    @property
+    def suspect(self) -> bool:
+        """So many relays died with it in hand."""
+        return self.claims - self.failures >= SUSPECT_CLAIMS
 
     def take(self, token: UUID) -> None:
         """A claim takes it."""
@@ -86,6 +93,11 @@ class Outbox:
     def free(self, low: int = 0) -> list[int]:
         """The rows a claim may take, in order."""
         return [row_id for row_id, row in sorted(self.rows.items()) if row.free and row_id >= low]
+
+    def cut(self, ids: list[int], limit: int) -> list[int]:
+        """What a claim takes of the rows it may take: a suspected killer comes alone."""
+        taken = list(takewhile(lambda row_id: not self.rows[row_id].suspect, ids[:limit]))
+        return taken or ids[: min(limit, 1)]
 
     def held(self, token: UUID, ids: list[int]) -> list[int]:
         """Those that are still held under that token, in time or not."""

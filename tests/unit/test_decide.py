@@ -9,7 +9,6 @@ from relay.decide import (
     backoff_s,
     clean,
     hopeless,
-    keep_in_hand,
     mark,
     next_poll_s,
     quarantine,
@@ -108,21 +107,6 @@ def test_a_row_whose_relays_died_is_a_suspect_and_then_hopeless(
 ) -> None:
     row = a_row(claims=claims, failures=failures)
     assert (suspect(row), hopeless(row)) == (is_suspect, is_hopeless)
-
-
-def test_without_a_suspect_all_rows_stay_in_hand() -> None:
-    rows = tuple(a_row(id=number) for number in range(3))
-    assert keep_in_hand(rows) == (rows, ())
-
-
-def test_the_first_suspect_stays_in_hand_alone() -> None:
-    rows = [a_row(id=1), a_row(id=2, claims=4), a_row(id=3), a_row(id=4, claims=4)]
-    kept, back = keep_in_hand(rows)
-    assert ([row.id for row in kept], [row.id for row in back]) == ([2], [1, 3, 4])
-
-
-def test_an_empty_claim_leaves_nothing_in_hand() -> None:
-    assert keep_in_hand(()) == ((), ())
 
 
 def test_rows_under_suspicion_are_set_apart_in_their_order() -> None:
