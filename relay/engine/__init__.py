@@ -77,7 +77,8 @@ class Engine:
                 self._observer.turned()
                 await asyncio.sleep(self._policy.outage.first_s)
         finally:
-            await self._ledger.pay()
+            if not self._ledger.given_up:
+                await self._ledger.pay()
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the rows in hand are settled."""

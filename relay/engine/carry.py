@@ -219,7 +219,7 @@ class Batch:
             stopped = Unreachable(Fault.OTHER, "stopped before its confirm", written=row_id in self._tally.flown)
             marks.append(self._close(row_id, stopped))
         if marks:
-            await self._desk.ledger.write(self._claim.token, marks)
+            await self._desk.ledger.write(self._claim.token, marks, last=True)
 
     async def _still_ours(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """Return what may be published: past half of the lease, only rows whose lease could be renewed."""

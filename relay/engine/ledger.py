@@ -20,11 +20,13 @@ class Ledger:
         self._servers = servers
         self._observer = observer
         self._owed: list[tuple[UUID, tuple[Mark, ...]]] = []
+        self.given_up = False
+        """The database did not take the last words; it is not asked again."""
 
-    async def write(self, token: UUID, marks: Sequence[Mark]) -> frozenset[int] | None:
+    async def write(self, token: UUID, marks: Sequence[Mark], *, last: bool = False) -> frozenset[int] | None:
         """Write marks and return the rows that were no longer ours; None when they are kept for later.
 
-        While the database is known to be gone they are kept without asking it.
+        While the database is known to be gone they are kept without asking it. The `last` are those of a cancelled run.
         """
         outage = self._servers.outage("database")
         if outage is None:
@@ -32,7 +34,7 @@ class Ledger:
                 return await self._store.settle(token, marks)
             except StoreUnavailable as error:
                 self._servers.database_failed(error)
-                fault = error.fault
+                fault, self.given_up = error.fault, last
         else:
             fault = outage.fault
         self._owed.append((token, tuple(marks)))

@@ -125,3 +125,27 @@ async def test_a_cancel_while_a_mark_is_owed_tries_once_more_to_write_it(bench: 
         with suppress(asyncio.CancelledError):
             await task
         assert bench.store.ids("sent") == [1, 2, 3]
+
+
+async def test_a_cancel_asks_a_database_once_that_does_not_take_what_is_given_back(bench: Bench) -> None:
+    bench.store.commit(n=3)
+    bench.publisher.holding = True
+    async with bench.running() as task:
+        await bench.until(lambda: bench.publisher.in_flight == 3)
+        bench.store.down = Fault.LOST
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert bench.store.asked("settle") == 1
+
+
+async def test_a_cancel_in_an_outage_of_the_database_asks_once_whether_it_is_over(bench: Bench) -> None:
+    bench.store.commit(n=3)
+    bench.publisher.next[3].append(Fate.SILENCE)
+    bench.store.fail_next("settle")
+    async with bench.running() as task:
+        await bench.observer.seen("unsettled")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert (bench.store.ids("sent"), bench.store.leased()) == ([1, 2], [])
