@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from relay.decide import clean
+from relay.decide import ERROR_CHARS_MAX, clean
 from relay.model import Failed, Release, Retry, Sent
 from relay.store.connect import Connection
-from relay.store.queries import Queries
+from relay.store.queries import SQL_ASCII, UTF8, Queries
 
 
 def under_lease(token: UUID, marks: Sequence[Sent]) -> dict[str, object]:
@@ -31,7 +31,7 @@ def _array(values: Iterable[int | str]) -> str:
 
 
 async def write_fenced(
-    conn: Connection, queries: Queries, token: UUID, marks: Sequence[Retry | Failed | Release]
+    conn: Connection, queries: Queries, token: UUID, marks: Sequence[Retry | Failed | Release], *, encoding: str
 ) -> frozenset[int]:
     """Write the marks that only the holder of the lease may; in order of id, so that no two relays wait in a circle."""
     marks = sorted(marks, key=lambda mark: mark.row_id)
@@ -45,7 +45,7 @@ async def write_fenced(
                 {
                     "token": token,
                     "ids": [mark.row_id for mark in chosen],
-                    "notes": [_note(mark) for mark in chosen],
+                    "notes": [_note(mark, encoding) for mark in chosen],
                     "delays_s": [float(mark.delay_s) if isinstance(mark, Retry) else 0.0 for mark in chosen],
                 },
             )
@@ -54,10 +54,18 @@ async def write_fenced(
     return frozenset(lost)
 
 
-def _note(mark: Retry | Failed | Release) -> str | None:
-    """Return the error text, made storable once more: a mark that cannot be written would be tried for ever."""
+def _note(mark: Retry | Failed | Release, encoding: str) -> str | None:
+    """Return the error text, made storable once more: a mark that cannot be written would be tried for ever.
+
+    What a database with an encoding of its own can hold is not known here, but ASCII it can.
+    """
     text = mark.doubt if isinstance(mark, Release) else mark.error
-    return None if text is None else clean(text)
+    if text is None:
+        return None
+    kept = clean(text)
+    if encoding not in {UTF8, SQL_ASCII}:
+        kept = kept.encode("ascii", "backslashreplace").decode("ascii")[:ERROR_CHARS_MAX]
+    return kept
 
 
 async def ids_of(conn: Connection, query: bytes, params: dict[str, object]) -> frozenset[int]:

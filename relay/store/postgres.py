@@ -19,7 +19,7 @@ from relay.store.marks import ids_of, under_lease, under_message_id, write_fence
 from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
-from relay.store.queries import SQL_ASCII, compose, compose_claim
+from relay.store.queries import SQL_ASCII, UTF8, compose, compose_claim
 from relay.store.rows import LooseText, as_composed, offered, row_of, suspected
 from relay.store.unflushed import Unflushed
 from relay.store.unreadable import Unreadable, take, take_alone
@@ -42,8 +42,8 @@ class PostgresStore:
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
         self._proved_at = 0.0
         """Local monotonic time of the last success."""
-        self._loose_text = False
-        """The database has no encoding, so its texts may hold any bytes."""
+        self._encoding = UTF8
+        """The database's."""
         self._portion = Portion()
         self._unanswered: list[Mapping[str, object]] = []
         """Claims that failed, perhaps after their commit: the parameters that give them back."""
@@ -89,7 +89,7 @@ class PostgresStore:
         if trouble is not None:
             raise trouble
         (payload,) = (column for column in facts.columns if column.name == "payload")
-        self._loose_text = facts.encoding == SQL_ASCII
+        self._encoding = facts.encoding
         self._claim = compose_claim(
             self._config.schema,
             self._config.table,
@@ -187,7 +187,7 @@ class PostgresStore:
     async def _take(self, query: bytes, params: Mapping[str, object], *, alone: bool) -> list[tuple[Any, ...]]:
         async with self._transaction("claim", DURABLE) as conn:
             cursor = conn.cursor(binary=True)
-            if self._loose_text:
+            if self._encoding == SQL_ASCII:  # its texts may hold any bytes
                 await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
                 cursor.adapters.register_loader("text", LooseText)
             if alone:
@@ -221,7 +221,7 @@ class PostgresStore:
         if not fenced:
             return frozenset()
         async with self._transaction("settle", DURABLE) as conn:
-            return await write_fenced(conn, self._queries, token, fenced)
+            return await write_fenced(conn, self._queries, token, fenced, encoding=self._encoding)
 
     async def backlog(self) -> Backlog:
         """Sample the whole table's backlog: `pending` holds `retrying`, and each count stops at the cap."""

@@ -19,6 +19,7 @@ _WEIGHTS: dict[str, LiteralString] = {
 }
 """By the type of the payload: the size, or a guess of it, that reads nothing out of TOAST."""
 PAYLOAD_TYPES = tuple(_WEIGHTS)
+UTF8 = "UTF8"
 SQL_ASCII = "SQL_ASCII"
 """The encoding of a database that has none: its bytes were never promised to be UTF-8 and are sent as they are."""
 
@@ -89,4 +90,4 @@ def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
 def _body(payload_type: str, encoding: str) -> sql.Composable:
     if payload_type == "bytea":
         return sql.SQL("payload")
-    return sql.SQL("convert_to(payload::text, {})").format(sql.Literal(encoding if encoding == SQL_ASCII else "UTF8"))
+    return sql.SQL("convert_to(payload::text, {})").format(sql.Literal(encoding if encoding == SQL_ASCII else UTF8))

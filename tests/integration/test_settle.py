@@ -1,13 +1,15 @@
 """Marks: which are written, which are refused, and that writing them twice does no harm."""
 
 from datetime import timedelta
+from typing import LiteralString
 from uuid import uuid4
 
 import pytest
 
 from relay.model import Failed, Mark, Refusal, Release, Retry, Sent
+from services.postgres import PostgresServer
 from tests.builders import Database
-from tests.stores import a_store, claim, ids, row, sent
+from tests.stores import a_store, claim, ids, recode, row, sent
 
 ERROR = "rejected: the broker said no"
 
@@ -152,3 +154,19 @@ async def test_a_whole_batch_is_settled_at_once(db: Database) -> None:
         marks += [retry(each, 1.0) for each in given[1000:1500]] + [Release(each) for each in given[1500:]]
         assert await store.settle(taken.token, marks) == frozenset()
     assert await db.statuses() == {"sent": 1000, "pending": 1000}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kept"), [("WIN1252", r"\u2603 \xfc \ufffd"), ("SQL_ASCII", "☃ ü \N{REPLACEMENT CHARACTER}".encode())]
+)
+async def test_an_error_text_is_written_whatever_the_encoding(
+    postgres: PostgresServer, db: Database, encoding: LiteralString, kept: str | bytes
+) -> None:
+    await recode(postgres, db, encoding)
+    await db.insert(n=3)
+    async with a_store(db.url) as store:
+        taken = await claim(store)
+        text = "☃ ü \x00"
+        await store.settle(taken.token, [retry(1, error=text), failed(2, text), Release(3, text)])
+    for row_id in (1, 2, 3):
+        assert await row(db, row_id, "last_error") == (kept,)
