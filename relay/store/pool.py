@@ -49,12 +49,18 @@ SET LOCAL jit = off
 """
 
 
-def _begin(mode: LiteralString, *, synchronous: bool = True, statement_s: float = STATEMENT_TIMEOUT_S) -> bytes:
+def _begin(
+    mode: LiteralString,
+    *,
+    synchronous: bool = True,
+    statement_s: float = STATEMENT_TIMEOUT_S,
+    lock_s: float = LOCK_TIMEOUT_S,
+) -> bytes:
     composed = sql.SQL(_BEGIN).format(
         mode=sql.SQL(mode),
         synchronous=sql.SQL("on" if synchronous else "off"),
         statement_ms=sql.Literal(round(statement_s * 1000)),
-        lock_ms=sql.Literal(round(LOCK_TIMEOUT_S * 1000)),
+        lock_ms=sql.Literal(round(lock_s * 1000)),
         idle_ms=sql.Literal(round(TRANSACTION_TIMEOUT_S * 1000)),
     )
     return composed.as_bytes(None)
@@ -65,7 +71,8 @@ DURABLE = _begin("READ WRITE")
 LAZY = _begin("READ WRITE", synchronous=False)
 """Forgotten when Postgres crashes within the next instants; the next durable commit makes it durable too."""
 SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
-UPKEEP = _begin("READ WRITE", statement_s=UPKEEP_TIMEOUT_S)
+UPKEEP = _begin("READ WRITE", statement_s=UPKEEP_TIMEOUT_S, lock_s=UPKEEP_TIMEOUT_S)
+"""Waits for its turn as long as for its work."""
 
 
 @contextlib.asynccontextmanager

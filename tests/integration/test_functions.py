@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from psycopg import sql
 
-from tests.builders import Database
+from tests.builders import Database, eventually
 from tests.stores import a_store, claim, ids, row
 
 HOUR = timedelta(hours=1)
@@ -134,6 +134,23 @@ async def test_cleanup_and_requeue_of_the_store_go_on_until_nothing_is_left(db: 
         assert await store.cleanup(HOUR, failed=True, batch=10, dry_run=True) == 13
         assert await store.cleanup(HOUR, failed=True, batch=10) == 13
     assert await db.statuses() == {"pending": 12}
+
+
+@pytest.mark.parametrize("of_failed", [False, True])
+async def test_a_cleanup_waits_while_another_session_deletes(db: Database, of_failed: bool) -> None:  # noqa: FBT001
+    """Its turn comes; it would else report that there was nothing to delete."""
+    await (failed if of_failed else sent)(db, 25)
+    other = await db.connect()
+    async with a_store(db.url) as store:
+        async with other.transaction():
+            await other.execute("SELECT outbox.delete_sent('1 hour', 1), outbox.delete_failed('1 hour', 1)")
+            cleanup = asyncio.create_task(store.cleanup(HOUR, failed=of_failed, batch=10))
+
+            async def waits() -> None:
+                assert await db.fetch("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'") == [(1,)]
+
+            await eventually(waits)
+        assert await cleanup == 24
 
 
 async def test_a_cleanup_does_not_disturb_claims(db: Database) -> None:
