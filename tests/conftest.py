@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from secrets import token_hex
 from typing import Any
 
+import hypothesis
 import pytest
 
 from relay import migrate
@@ -23,6 +24,10 @@ for _name in list(os.environ):
     # What a developer's shell says about servers and colours is not for the tests, nor for the commands they start.
     if _name.startswith(("PG", "RELAY_", "NO_COLOR", "FORCE_COLOR")) and not _name.startswith("RELAY_TEST_"):
         del os.environ[_name]
+
+
+hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no bug
+hypothesis.settings.load_profile("relay")
 
 
 def pytest_report_header() -> list[str]:

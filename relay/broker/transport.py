@@ -8,6 +8,7 @@ import struct
 import termios
 from array import array
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from aiormq.connection import TransportFactory
@@ -37,7 +38,7 @@ class Transport(TransportFactory):
             except OSError as error:
                 raise ssl.SSLError(f"cafile, capath, certfile or keyfile cannot be loaded: {error}") from error
         reader, self._writer = await asyncio.open_connection(
-            url.host, url.port, ssl=context, happy_eyeballs_delay=NEXT_ADDRESS_S
+            url.host, url.port, ssl=context, happy_eyeballs_delay=None if _is_address(url.host) else NEXT_ADDRESS_S
         )
         # Kept, because a TLS transport that was closed twice cannot be asked for it any more.
         self._socket = self._writer.get_extra_info("socket")
@@ -87,3 +88,14 @@ class Transport(TransportFactory):
         # Early releases of Python 3.11, Debian's too, raise it for a TLS transport that has ended already.
         with suppress(AttributeError):
             self._writer.transport.abort()
+
+
+def _is_address(host: str | None) -> bool:
+    """Return whether there is no name to resolve, and so one address only.
+
+    asyncio may drop a socket unclosed when an attempt at one of several addresses is cancelled.
+    """
+    with suppress(ValueError):
+        ip_address(host or "")
+        return True
+    return False

@@ -119,7 +119,7 @@ def connection(postgres: PostgresServer, template: str) -> Iterator[Connection[A
     postgres.drop_database(name)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(document=DOCUMENTS)
 def test_any_json_document_means_the_same_after_the_claim(connection: Connection[Any], document: object) -> None:
     query = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")

@@ -381,5 +381,5 @@ def machine(url: str) -> Iterator[type[Machine]]:
 
 
 def test_stores_and_model_agree_whatever_happens(machine: type[Machine]) -> None:
-    examples = settings(max_examples=40, stateful_step_count=30, deadline=None)
+    examples = settings(max_examples=40, stateful_step_count=30)
     run_state_machine_as_test(machine, settings=examples)
