@@ -8,9 +8,8 @@ from pathlib import Path
 import psycopg
 
 from services.postgres import PostgresServer
-from services.process import Process, ServerFailed, User, environment, free_port, make_folder
+from services.process import Process, ServerFailed, User, environment, first_start, free_port, make_folder
 
-STARTS = 3
 """A port found free may be taken by somebody else before the server has it; then another one is tried."""
 
 
@@ -29,7 +28,7 @@ class PgBouncer:
         self._settings = {"pool_mode": "transaction"} | settings
         self.point_at(server)
         try:
-            self._first_start()
+            first_start(self._start_anew)
         except BaseException:
             self._process.remove()
             raise
@@ -42,16 +41,9 @@ class PgBouncer:
         """The superuser's URL of a database behind it."""
         return re.sub("@[^/]+/", f"@127.0.0.1:{self.port}/", self.server.url(database), count=1)
 
-    def _first_start(self) -> None:
-        for attempt in range(1, STARTS + 1):
-            self.port = free_port()
-            try:
-                self.start()
-            except ServerFailed:
-                if attempt == STARTS:
-                    raise
-            else:
-                return
+    def _start_anew(self) -> None:
+        self.port = free_port()
+        self.start()
 
     def start(self) -> None:
         """Start it on its port; returns when it takes connections."""

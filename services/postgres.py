@@ -11,13 +11,12 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from services.process import Process, ServerFailed, User, environment, free_port, make_folder
+from services.process import Process, ServerFailed, User, environment, first_start, free_port, make_folder
 from services.tls import Tls
 
 Mode = Literal["smart", "fast", "immediate"]
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 STOP_S = 30.0
-STARTS = 3
 """A port found free may be taken by somebody else before the server has it; then another one is tried."""
 
 
@@ -98,7 +97,7 @@ class Postgres(PostgresServer):
         try:
             self._make_data(hba)
             self._configure({} if durable else {"fsync": "off", "full_page_writes": "off"}, settings or {}, tls)
-            self._first_start()
+            first_start(self._start_anew)
         except BaseException:
             self._process.remove()
             raise
@@ -135,18 +134,11 @@ class Postgres(PostgresServer):
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in quoted.items())
 
-    def _first_start(self) -> None:
-        for attempt in range(1, STARTS + 1):
-            self.port = free_port()
-            login = f"postgres:{quote(self.password, safe='')}"
-            super().__init__(f"postgresql://{login}@127.0.0.1:{self.port}/postgres")
-            try:
-                self.start()
-            except ServerFailed:
-                if attempt == STARTS:
-                    raise
-            else:
-                return
+    def _start_anew(self) -> None:
+        self.port = free_port()
+        login = f"postgres:{quote(self.password, safe='')}"
+        super().__init__(f"postgresql://{login}@127.0.0.1:{self.port}/postgres")
+        self.start()
 
     def start(self) -> None:
         """Start it on its data and port; returns when it takes connections."""

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from services.guard import KEEP, descendants, send
 READY_S = 90.0
 """A server that does not answer within this time will not; RabbitMQ on two busy cores takes up to 20 s."""
 POLL_S = 0.03
+STARTS = 3
 
 
 class ServerFailed(Exception):
@@ -75,6 +77,18 @@ def make_folder(prefix: str, user: User) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir="/tmp"))
     user.own(folder)
     return folder
+
+
+def first_start(start: Callable[[], None]) -> None:
+    """Start a server on ports that `start` chooses; anew when somebody was faster on one of them.
+
+    Raises ServerFailed when it failed three times.
+    """
+    for _ in range(STARTS - 1):
+        with suppress(ServerFailed):
+            start()
+            return
+    start()
 
 
 def free_port() -> int:

@@ -9,12 +9,11 @@ from pathlib import Path
 from secrets import token_hex
 
 from services.broker import Broker, answers_amqp
-from services.process import Process, ServerFailed, environment, free_port, make_folder
+from services.process import Process, ServerFailed, environment, first_start, free_port, make_folder
 from services.rabbitmq_binaries import binaries
 from services.tls import Tls
 
 STOP_S = 60.0
-STARTS = 3
 """Ports found free may be taken by somebody else before the node has them; then others are tried."""
 ALARM_WATERMARK, CALM_WATERMARK = "0.00001", "0.4"
 REMEMBER = "mnesia:sync_log(), mnesia:dump_log(), [dets:sync(Table) || Table <- dets:all()]."
@@ -62,19 +61,15 @@ class RabbitMQ(Broker):
         self._process = Process(self.folder, self.folder / "console.log", signal.SIGKILL, self._user)
         self.tls_port = 0
         try:
-            for attempt in range(1, STARTS + 1):
-                self._configure(config, tls, verify_peer=verify_peer)
-                try:
-                    self.start()
-                except ServerFailed:
-                    if attempt == STARTS:
-                        raise
-                else:
-                    break
+            first_start(lambda: self._start_anew(config, tls, verify_peer=verify_peer))
         except BaseException:
             self._process.remove()
             raise
         self.how = self._binaries.how
+
+    def _start_anew(self, config: Sequence[str], tls: Tls | None, *, verify_peer: bool) -> None:
+        self._configure(config, tls, verify_peer=verify_peer)
+        self.start()
 
     def _configure(self, config: Sequence[str], tls: Tls | None, *, verify_peer: bool) -> None:
         self.port, management, distribution, epmd = (free_port() for _ in range(4))

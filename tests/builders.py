@@ -4,8 +4,9 @@ import asyncio
 import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
 from typing import Any, LiteralString, TypeVar, overload
 from uuid import UUID
 
@@ -13,6 +14,8 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue, ExchangeType
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
+
+from services.broker import Broker
 
 T = TypeVar("T")
 
@@ -104,6 +107,17 @@ class Database:
 def _adapted(value: Any, number: int) -> Any:
     chosen = value(number) if callable(value) else value
     return Jsonb(chosen) if isinstance(chosen, dict | list) else chosen
+
+
+@asynccontextmanager
+async def fresh_vhost(broker: Broker, name: str) -> AsyncIterator["Amqp"]:
+    """A vhost of a broker of our own, named so and otherwise, with a durable queue `all`."""
+    vhost = await asyncio.to_thread(broker.add_vhost, f"{name}-{token_hex(4)}")
+    part = Amqp(broker.url(vhost), vhost)
+    await part.queue("all")
+    yield part
+    await part.close(remove=False)
+    await asyncio.to_thread(broker.delete_vhost, vhost)
 
 
 class Amqp:

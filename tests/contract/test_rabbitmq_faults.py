@@ -5,7 +5,6 @@ then `relay/broker/link.py` and `relay/outage.py`.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -23,7 +22,7 @@ from relay.broker.channel import ConfirmChannel
 from relay.broker.classify import Loss
 from services import find
 from services.find import OwnRabbitMQ
-from tests.builders import Amqp, eventually
+from tests.builders import Amqp, eventually, fresh_vhost
 from tests.contract.frames import linked, write
 from tests.contract.plain import acked, aiormq_channel, aiormq_connection, closed, publish, told
 
@@ -43,12 +42,8 @@ def broker() -> Iterator[OwnRabbitMQ]:
 @pytest.fixture
 async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
     """A fresh vhost of the broker with a durable queue `all`."""
-    vhost = await asyncio.to_thread(broker.add_vhost, f"contract-{os.urandom(4).hex()}")
-    made = Amqp(broker.url(vhost), vhost)
-    await made.queue("all")
-    yield made
-    await made.close(remove=False)
-    await asyncio.to_thread(broker.delete_vhost, vhost)
+    async with fresh_vhost(broker, "contract") as made:
+        yield made
 
 
 def in_flight(channel: Any, **fields: Any) -> list[asyncio.Future[Any]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,7 +20,7 @@ from services import find
 from services.find import OwnRabbitMQ
 from services.process import free_port
 from services.proxy import Proxy
-from tests.builders import Amqp, eventually
+from tests.builders import Amqp, eventually, fresh_vhost
 from tests.publishing import envelope, envelopes, publish, publishing, tally, word
 
 MakeProxy = Callable[[str, int], Awaitable[Proxy]]
@@ -39,12 +38,8 @@ def broker() -> Iterator[OwnRabbitMQ]:
 @pytest.fixture
 async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
     """A fresh vhost of the broker with a durable queue `all`."""
-    vhost = await asyncio.to_thread(broker.add_vhost, f"faults-{os.urandom(4).hex()}")
-    made = Amqp(broker.url(vhost), vhost)
-    await made.queue("all")
-    yield made
-    await made.close(remove=False)
-    await asyncio.to_thread(broker.delete_vhost, vhost)
+    async with fresh_vhost(broker, "faults") as made:
+        yield made
 
 
 async def publish_until_lost(publisher: RabbitPublisher, *, size: int = 200) -> dict[int, Outcome]:

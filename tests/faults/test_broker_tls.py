@@ -3,8 +3,6 @@
 The broker is nobody else's: once, on one that had been stopped and started as an application, the TLS port fell silent.
 """
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from relay.model import Fault
 from services import find
 from services.find import OwnRabbitMQ
 from services.tls import Authority, Tls
-from tests.builders import Amqp
+from tests.builders import Amqp, fresh_vhost
 from tests.publishing import envelope, publish, publishing, tally
 
 
@@ -35,12 +33,8 @@ def broker(authority: Authority) -> Iterator[OwnRabbitMQ]:
 @pytest.fixture
 async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
     """A fresh vhost of the broker with a durable queue `all`."""
-    vhost = await asyncio.to_thread(broker.add_vhost, f"tls-{os.urandom(4).hex()}")
-    made = Amqp(broker.url(vhost), vhost)
-    await made.queue("all")
-    yield made
-    await made.close(remove=False)
-    await asyncio.to_thread(broker.delete_vhost, vhost)
+    async with fresh_vhost(broker, "tls") as made:
+        yield made
 
 
 def tls_url(broker: OwnRabbitMQ, part: Amqp, **query: str | Path) -> str:
