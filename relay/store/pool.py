@@ -187,6 +187,7 @@ class Connections:
             yield conn
             self._answered_at[conn] = time.monotonic()
         except BaseException:
+            self._answered_at.clear()  # what ended this one may have ended all
             # Whatever it was in the midst of ends here, on the server too, without one more round trip.
             await conn.close()
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,6 +131,17 @@ async def test_connections_at_rest_that_the_server_ended_cost_no_error(db: Datab
             await db.fetch("SELECT pg_terminate_backend(%s)", (pid,))
         await asyncio.sleep(FRESH_S)
         assert ids(await claim(store, limit=1)) == given[1:2]
+
+
+async def test_after_one_connection_has_ended_no_other_is_trusted(db: Database) -> None:
+    await db.insert(n=4)
+    async with a_store(db.url) as store:
+        await asyncio.gather(*(claim(store, limit=1) for _ in range(3)))
+        for pid in await backend_pids(db):
+            await db.fetch("SELECT pg_terminate_backend(%s)", (pid,))
+        with suppress(StoreUnavailable):  # unless so much time has passed that it is asked before its use
+            await claim(store, limit=1)
+        assert len((await claim(store, limit=1)).rows) == 1
 
 
 async def end_the_waiting(db: Database) -> bool:
