@@ -80,6 +80,7 @@ def faults(outcomes: dict[int, Outcome]) -> set[tuple[Fault, bool]]:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_a_broker_that_ends_in_the_midst_blames_no_row(broker: OwnRabbitMQ, part: Amqp, end: str) -> None:
+    await asyncio.to_thread(broker.remember)
     async with publishing(part.url) as publisher:
         flight = asyncio.create_task(publish_until_lost(publisher))
         await eventually(lambda: publisher.connected)
