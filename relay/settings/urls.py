@@ -25,6 +25,7 @@ ELSEWHERE = {
 ENCODE = "percent-encode special characters in the user name and the password (@ is %40, / is %2F, : is %3A, ? is %3F)"
 _SECRET_PARAMETER = re.compile(r"pass(word|wd|phrase)?$|secret|token|(^|_)key$|credential", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<authority>[^/?#]*)(?P<behind>.*)", re.DOTALL)
 _HOST = re.compile(r"(?P<name>\[[^\]]+\]|[^\[\]:]*)(?::(?P<port>[0-9]*))?")
 
 
@@ -90,13 +91,12 @@ def _split(url: str, schemes: tuple[str, ...]) -> tuple[_Parts | None, list[str]
         return None, ["is empty"]
     if not url.isprintable() or any(character.isspace() for character in url):
         return None, ["contains white space or control characters"]
-    try:
-        split = urlsplit(url)
-    except ValueError:  # its text repeats the host part, where a misplaced password may stand
-        return None, [f"is not a URL; {ENCODE}"]
-    if split.scheme not in schemes or not url[len(split.scheme) :].startswith("://"):
+    found = _URL.fullmatch(url)
+    if found is None or found["scheme"].lower() not in schemes:
         return None, [f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes[:2])}"]
-    userinfo, at, hosts = split.netloc.rpartition("@")
+    # Without the hosts: Python allows an address in brackets only where it stands alone, and not in every release.
+    split = urlsplit(f"{found['scheme']}://{found['behind']}")
+    userinfo, at, hosts = found["authority"].rpartition("@")
     user, colon, password = userinfo.partition(":")
     pairs = [pair.partition("=") for pair in split.query.split("&") if split.query]
     query = tuple((name, value) for name, _, value in pairs)
@@ -110,7 +110,7 @@ def _misread(split: SplitResult, userinfo: str, hosts: str) -> list[str]:
     """Find what two libraries would read in two ways, or print in their errors."""
     problems = []
     behind = split.path + split.query + split.fragment
-    if "@" in userinfo or ":" in userinfo.partition(":")[2] or "@" in behind or split.fragment:
+    if set("@[]") & set(userinfo) or ":" in userinfo.partition(":")[2] or "@" in behind or split.fragment:
         problems.append(f"cannot be read for sure; {ENCODE}")
     elif any(not _host_reads(host) for host in hosts.split(",")):
         problems.append(f"the host or the port is wrong (ports are 1 to {PORT_MAX}); {ENCODE}")
