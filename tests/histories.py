@@ -7,13 +7,24 @@ from typing import Any
 
 from chaos.checker import check
 from chaos.drain import arrival
-from chaos.history import Arrival, Attempt, Fate, Fault, FinalRow, History, Run, digest, label
+from chaos.history import Attempt, Fate, Fault, FinalRow, History, Run, digest, label
+from chaos.keeper import ALL
 from tests.builders import Amqp, Database, eventually
 
 QUEUE, EXCHANGE, ROUTING_KEY = "all", "orders", "order.created"
 IN_FLIGHT_MAX = 1000
 """Lanes times batch size, as they are when nobody sets them."""
 SETTLED_S = 45.0
+
+
+async def settled(db: Database) -> None:
+    """Wait until no row is pending."""
+
+    async def none_pending() -> None:
+        statuses = await db.statuses()
+        assert "pending" not in statuses, statuses
+
+    await eventually(none_pending, SETTLED_S)
 
 
 class Witness:
@@ -66,21 +77,10 @@ class Witness:
 
     async def problems(self, db: Database, amqp: Amqp) -> tuple[str, ...]:
         """Wait until nothing is pending, drain the queue and judge; a sentence for everything that was broken."""
-
-        async def none_pending() -> None:
-            assert "pending" not in await db.statuses()
-
-        await eventually(none_pending, SETTLED_S)
+        await settled(db)
         emptied = time.time()
-        rows = await db.fetch(
-            "SELECT id, message_id::text, status, failures, claims, last_error, "
-            "extract(epoch FROM sent_at)::float8 FROM {table} ORDER BY id"
-        )
-        arrivals = await self._arrivals(amqp)
+        rows = [FinalRow(*row) for row in await db.fetch(ALL)]
+        # What is there is taken: a message that a mutant loses would be waited for in vain.
+        arrivals = [arrival(message, position) for position, message in enumerate(await amqp.drain(QUEUE))]
         run = Run(0, self._began, time.time(), 1, IN_FLIGHT_MAX, ordered=self._ordered, emptied=emptied)
-        history = History(run, self._attempts, arrivals, self._faults, rows=[FinalRow(*row) for row in rows])
-        return check(history).problems
-
-    async def _arrivals(self, amqp: Amqp) -> list[Arrival]:
-        """Take what is there: a message that a mutant loses would be waited for in vain."""
-        return [arrival(message, position) for position, message in enumerate(await amqp.drain(QUEUE))]
+        return check(History(run, self._attempts, arrivals, self._faults, rows=rows)).problems

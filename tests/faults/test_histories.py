@@ -16,7 +16,7 @@ from services.find import OwnPostgres, OwnRabbitMQ
 from services.postgres import Postgres
 from services.proxy import Proxy
 from tests.builders import Amqp, Database, eventually
-from tests.histories import EXCHANGE, IN_FLIGHT_MAX, QUEUE, Witness
+from tests.histories import EXCHANGE, IN_FLIGHT_MAX, QUEUE, Witness, settled
 from tests.running import environment, relay, start
 from tests.stores import a_store, claim, ids
 
@@ -50,12 +50,7 @@ async def warm_up(witness: Witness, db: Database, amqp: Amqp) -> None:
     """Let the one lane open its channel, which it could not when the way is closed."""
     await witness.commit(db, 1)
     await arrived(amqp, 1)
-    await eventually(lambda: all_settled(db), 20)
-
-
-async def all_settled(db: Database) -> bool:
-    """Whether no row is pending."""
-    return "pending" not in await db.statuses()
+    await settled(db)
 
 
 async def all_tried(db: Database) -> bool:
@@ -146,7 +141,7 @@ async def test_a_row_that_closes_the_channel_harms_no_neighbour(db: Database, am
             await witness.commit(db, 1, exchange="short-lived", refusal="no_exchange")
             await witness.commit(db, 20)
             await db.fetch("COMMIT")
-            await eventually(lambda: all_settled(db), 20)
+            await settled(db)
         assert await witness.problems(db, amqp) == ()
     assert await db.statuses() == {"sent": 40, "failed": 1}
 
