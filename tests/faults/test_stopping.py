@@ -72,6 +72,7 @@ async def test_a_second_signal_is_the_end_though_the_database_hangs(hung: RelayP
     hung.signal(signal.SIGINT)
     assert await hung.ended() == 1
     assert hung.events[-1]["event"] == "relay.gave_up"
+    assert [each["why"] for each in hung.seen("relay.hurried")] == ["a second signal, SIGINT"]
 
 
 async def test_a_relay_that_is_stopped_before_it_runs_has_stopped_as_asked(db: Database, amqp: Amqp) -> None:
