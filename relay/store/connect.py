@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -86,8 +86,12 @@ def shut_down(conn: Connection) -> None:
         twin.shutdown(socket.SHUT_RDWR)
 
 
-async def commit(conn: Connection) -> None:
-    """Commit, or raise StoreUnavailable when the wait for a synchronous standby was cancelled: Postgres only warns."""
+@contextlib.contextmanager
+def replicated(conn: Connection) -> Iterator[None]:
+    """Commit in the block, or raise StoreUnavailable when the wait for a synchronous standby was cancelled.
+
+    Postgres calls that a success, and only warns.
+    """
     files: list[str | None] = []
 
     def note(warning: psycopg.errors.Diagnostic) -> None:
@@ -95,7 +99,7 @@ async def commit(conn: Connection) -> None:
 
     conn.add_notice_handler(note)
     try:
-        await conn.execute("COMMIT")
+        yield
     finally:
         conn.remove_notice_handler(note)
     if "syncrep.c" in files:

@@ -23,7 +23,7 @@ from relay.store.config import (
     OnDb,
     StoreConfig,
 )
-from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, commit, complete, connect
+from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, complete, connect, replicated
 from relay.store.faults import unavailable
 
 LIFETIME_S = 900.0
@@ -154,7 +154,8 @@ class Connections:
         async with self.connection(op, seconds) as conn:
             await conn.execute(begin)
             yield conn
-            await commit(conn)
+            with replicated(conn):
+                await conn.execute("COMMIT")
 
     async def statement(self, op: str, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
         """Run one statement in a transaction of its own, in one round trip; return how many rows it changed.
@@ -164,7 +165,8 @@ class Connections:
         async with self.connection(op, TRANSACTION_TIMEOUT_S) as conn:
             # Several statements in one message can have no parameters on the wire: psycopg quotes them into the text.
             cursor = psycopg.AsyncClientCursor(conn)
-            await cursor.execute(b"".join((begin, b";", query, b";COMMIT")), params)
+            with replicated(conn):
+                await cursor.execute(b"".join((begin, b";", query, b";COMMIT")), params)
             return (await cursor.set_result(-2)).rowcount
 
     @contextlib.asynccontextmanager

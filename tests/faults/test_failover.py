@@ -11,12 +11,13 @@ import psycopg
 import pytest
 
 from relay.ports import StoreUnavailable
+from relay.store.pool import FRESH_S
 from services.find import OwnPostgres
 from services.postgres import Postgres
 from services.standby import Standby
 from tests.builders import Amqp, Database, eventually, message_ids
 from tests.running import relay
-from tests.stores import a_store, claim, ids, sent
+from tests.stores import a_store, backend_pids, claim, ids, sent
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -49,6 +50,11 @@ class Pair:
         """Crash the primary and promote the standby."""
         await asyncio.to_thread(self.primary.kill)
         await asyncio.to_thread(self.standby.promote)
+
+    async def cancel_the_wait(self) -> None:
+        """Cancel the commit that waits for the standby, as an operator might."""
+        cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        assert await self.before.fetch(cancelled) == [(True,)]
 
 
 @pytest.fixture
@@ -140,20 +146,39 @@ async def test_no_row_is_handed_out_by_a_claim_that_the_standby_may_not_have(pai
     producer = await pair.before.connect()
     await producer.execute("SET synchronous_commit = local")
     await producer.execute(INSERT)
-    cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     async with a_store(pair.both.url) as store:
         await store.ready()
         taking = asyncio.create_task(claim(store))
-
-        async def cancel() -> None:
-            assert await pair.before.fetch(cancelled) == [(True,)]
-
-        await eventually(cancel)
+        await eventually(pair.cancel_the_wait)
         with pytest.raises(StoreUnavailable, match="standby"):
             await taking
         pair.standby.catch_up()
         await store.ready()
         assert [row.claims for row in (await claim(store)).rows] == [1] * 5
+
+
+async def test_marks_written_again_are_not_there_until_the_standby_has_them(pair: Pair) -> None:
+    """Believed to be there, they would be forgotten, and a failover could lose them."""
+    await pair.before.insert(n=5)
+    async with a_store(pair.both.url) as store:
+        taken = await claim(store)
+        await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
+        await asyncio.to_thread(pair.standby.be_waited_for)
+        pair.standby.fall_behind()
+        crashed = await pair.before.connect()
+        await crashed.execute("SET synchronous_commit = local")
+        await crashed.execute("UPDATE outbox.message SET status = 'pending', sent_at = NULL")
+        for pid in await backend_pids(pair.before):
+            await crashed.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        await asyncio.sleep(FRESH_S)
+        await store.ping()  # finds the dead connections
+        marking = asyncio.create_task(store.ready())
+        await eventually(pair.cancel_the_wait)
+        with pytest.raises(StoreUnavailable, match="standby"):
+            await marking
+        pair.standby.catch_up()
+        await store.ready()
+    assert await pair.before.statuses() == {"sent": 5}
 
 
 async def test_behind_a_standby_that_lags_only_what_it_never_received_is_beyond_the_promise(
