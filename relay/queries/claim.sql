@@ -16,7 +16,7 @@ WITH candidate AS MATERIALIZED (
     payload,
     headers,
     properties,
-    claims - failures >= 3 AS suspect,
+    claims - failures >= {suspect_claims} AS suspect,
     {weight} + pg_column_size(headers) + pg_column_size(properties) + coalesce(pg_column_size(key), 0) AS weight
   FROM {table}
   WHERE status = 'pending'

@@ -6,6 +6,8 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from relay.decide import SUSPECT_CLAIMS
+
 _GUESS: LiteralString = (
     "pg_column_size(payload)::bigint * CASE WHEN pg_column_compression(payload) IS NULL THEN 1 ELSE 10 END"
 )
@@ -59,6 +61,7 @@ def compose_claim(schema: str, table: str, *, payload_type: str, payload_type_id
         "body": _body(payload_type, encoding),
         "weight": sql.SQL(_WEIGHTS[payload_type]),
         "payload_type_id": sql.Literal(payload_type_id),
+        "suspect_claims": sql.Literal(SUSPECT_CLAIMS),
     }
     return _composed("claim", names)
 

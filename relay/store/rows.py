@@ -16,6 +16,11 @@ def row_of(record: Sequence[Any]) -> Row:
     return Row._make(record[:_OFFERED])
 
 
+def alone(row: Row) -> tuple[Any, ...]:
+    """Make the record of a claim that took this row and saw no other."""
+    return (*row, 1, False, True)
+
+
 def offered(record: Sequence[Any]) -> int:
     """Return how many rows were due within the row limit, before the byte limit cut."""
     return int(record[_OFFERED])

@@ -12,6 +12,7 @@ import psycopg
 from relay.model import Refusal, Refused, Row
 from relay.store.config import STATEMENT_TIMEOUT_S
 from relay.store.queries import Queries
+from relay.store.rows import alone
 
 Cursor = psycopg.AsyncCursor[Any]
 Record = tuple[Any, ...]
@@ -73,12 +74,12 @@ async def take_alone(cursor: Cursor, queries: Queries, claim: bytes, params: Map
             raise
     # What fails here is not what the row holds.
     (taken,) = await (await cursor.execute(queries.claim_unread, {**params, "id": row_id})).fetchall()
-    return [_unread(taken, refused)]
+    return [alone(_unread(taken, refused))]
 
 
-def _unread(taken: Record, refused: Refused) -> Record:
+def _unread(taken: Record, refused: Refused) -> Row:
     row_id, message_id, claims, failures = taken
-    row = Row(
+    return Row(
         row_id,
         message_id,
         exchange=None,
@@ -95,4 +96,3 @@ def _unread(taken: Record, refused: Refused) -> Record:
         doubtful=False,
         waited_s=0.0,
     )
-    return (*row, 1, False, True)
