@@ -8,7 +8,7 @@ would make them 32 bits wide), integers over 64 bits, unknown properties.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Never, NoReturn
+from typing import NoReturn
 
 from relay.model import Envelope, HeaderValue, Refusal, Refused, Row
 
@@ -21,7 +21,6 @@ EXPIRATION_MAX_MS = 2**32 - 1
 EXPIRATION_DIGITS = len(str(EXPIRATION_MAX_MS))
 TEXT_PROPERTIES = frozenset({"type", "correlation_id", "reply_to", "content_encoding", "app_id"})
 ID_HEADER, ATTEMPT_HEADER = "x-outbox-id", "x-outbox-attempt"
-_NOTHING: Mapping[str, Never] = {}
 RESERVED_HEADERS = frozenset({ID_HEADER, ATTEMPT_HEADER})
 SENDER_SELECTED = frozenset({"CC", "BCC"})
 """RabbitMQ routes to these as well. It closes the channel when the value is no list, and passes over an item that is no
@@ -66,16 +65,22 @@ def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
 
 def _headers(row: Row) -> dict[str, HeaderValue]:
     given = _object("headers", row.headers)
-    headers = {_header_name(name): _value(name, value, 0) for name, value in given.items()} if given else {}
-    for name in SENDER_SELECTED & headers.keys() if given else ():
+    headers = _checked(given) if given else {}
+    headers[ID_HEADER] = row.id
+    if row.claims > 1 or row.doubtful:
+        headers[ATTEMPT_HEADER] = max(row.claims, 2)
+    return headers
+
+
+def _checked(given: Mapping[str, object]) -> dict[str, HeaderValue]:
+    """Take over what the producer gave."""
+    headers = {_header_name(name): _value(name, value, 0) for name, value in given.items()}
+    for name in SENDER_SELECTED & headers.keys():
         targets = headers[name]
         if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
             _blame(f"header {name} must be a list of strings (routing keys), or be left out")
         for target in targets:
             _short(f"header {name}", str(target))
-    headers[ID_HEADER] = row.id
-    if row.claims > 1 or row.doubtful:
-        headers[ATTEMPT_HEADER] = max(row.claims, 2)
     return headers
 
 
@@ -109,7 +114,7 @@ def _value(name: str, value: object, depth: int) -> HeaderValue:
             raise _Invalid(f"header {name} holds a fractional number, which AMQP would round; send it as a string")
 
 
-def _properties(text: str) -> Mapping[str, str | int]:
+def _properties(text: str) -> dict[str, str | int]:
     properties: dict[str, str | int] = {}
     for name, value in _object("properties", text).items():
         if name in TEXT_PROPERTIES:
@@ -160,7 +165,7 @@ def _utf8_bytes(what: str, text: str) -> int:
 
 def _object(what: str, text: str) -> Mapping[str, object]:
     if text == "{}":  # what most rows hold
-        return _NOTHING
+        return {}
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -34,7 +34,7 @@ class Ledger:
                 return await self._store.settle(token, marks)
             except StoreUnavailable as error:
                 self._servers.database_failed(error)
-                fault, self.given_up = error.fault, last
+                fault, self.given_up = error.fault, self.given_up or last
         else:
             fault = outage.fault
         self._owed.append((token, tuple(marks)))
