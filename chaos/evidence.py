@@ -78,5 +78,6 @@ def refusal(last_error: str | None) -> str | None:
 
 
 def touched(fault: Fault, attempt: Attempt, row: FinalRow | None = None) -> bool:
-    """Return whether the fault may have met a row: not over before its INSERT, not begun after it was sent."""
-    return fault.ended >= attempt.at and (row is None or row.sent_at is None or fault.began <= row.sent_at)
+    """Return whether the fault may have met a row: not over before its INSERT, not begun after its end."""
+    settled_at = None if row is None else row.settled_at
+    return fault.ended >= attempt.at and (settled_at is None or fault.began <= settled_at)

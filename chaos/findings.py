@@ -66,8 +66,8 @@ def false_failed_without_doubt(evidence: Evidence) -> Iterator[str]:
     """Only a fault that left a publish unanswered can have sent a row that was then refused."""
     doubts = [fault for fault in evidence.history.faults if fault.repeats_max]
     for message_id in false_failed(evidence):
-        attempt = evidence.attempts[message_id]
-        if not any(touched(fault, attempt) for fault in doubts):
+        attempt, row = evidence.attempts[message_id], evidence.rows[message_id]
+        if not any(touched(fault, attempt, row) for fault in doubts):
             yield message_id
 
 

@@ -143,6 +143,13 @@ class FinalRow:
     claims: int
     last_error: str | None
     sent_at: float | None
+    failed_at: float | None = None
+    """When it was given up."""
+
+    @property
+    def settled_at(self) -> float | None:
+        """When it was sent or given up; None: not yet, or nobody noted it."""
+        return self.sent_at if self.failed_at is None else self.failed_at
 
 
 Record = Run | Attempt | Arrival | Fault | RelayEvent | Turn | FinalRow

@@ -21,7 +21,8 @@ ORDER BY sent_at FETCH FIRST %(rows)s ROWS WITH TIES FOR UPDATE
 """
 DELETE = "SELECT outbox.delete_sent(make_interval(secs => %(age)s), %(rows)s)"
 ALL = """
-SELECT id, message_id::text, status, failures, claims, last_error, extract(epoch FROM sent_at)::float8
+SELECT id, message_id::text, status, failures, claims, last_error, extract(epoch FROM sent_at)::float8,
+  CASE WHEN status = 'failed' THEN extract(epoch FROM available_at)::float8 END
 FROM outbox.message ORDER BY id
 """
 BOUNDS = {"age": OLDER_THAN_S, "rows": ROWS_MAX}

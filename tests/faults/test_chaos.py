@@ -52,3 +52,4 @@ async def test_through_faults_side_by_side_every_committed_row_arrives_and_no_ot
     assert (figures["delivered"] or 0) > 500
     assert (figures["rolled_back"] or 0) > 0, "and they did not arrive"
     assert (figures["failed"] or 0) > 0, "the rows with a bad end"
+    assert all(row.failed_at for row in history.rows if row.status == "failed"), "or any later fault would excuse them"

@@ -112,6 +112,14 @@ def test_a_fault_explains_a_refusal_only_of_rows_that_were_there(began: float, e
     assert len(check(history).found["failed_without_cause"]) == found
 
 
+@pytest.mark.parametrize(("failed_at", "found"), [(4.0, 0), (3.9, 1)])
+def test_a_fault_explains_no_row_that_was_given_up_before_it_began(failed_at: float, found: int) -> None:
+    given_up = row(2, "failed", failures=10, last_error="unroutable: no queue", failed_at=failed_at)
+    history = faulty(without(with_rows(good(), given_up), 2), replace(REFUSES, began=4.0))
+
+    assert len(check(history).found["failed_without_cause"]) == found
+
+
 # -- nothing uncommitted is sent --------------------------------------------------------------------------------
 
 
@@ -288,6 +296,8 @@ def test_a_row_given_up_that_arrived_is_false_unless_a_fault_left_a_doubt() -> N
     assert wrong(history) == ([MARKS], {"false_failed": ("m2",)})
     assert wrong(faulty(history, KILL)) == ([], {})
     assert wrong(faulty(history, replace(KILL, began=0.0, ended=1.0)))[0] == [MARKS]
+    before = row(2, "failed", failures=10, last_error="unroutable: no queue", failed_at=KILL.began - 0.1)
+    assert wrong(faulty(with_rows(history, before), KILL))[0] == [MARKS]
     assert check(faulty(history, KILL)).figures["given_up_and_arrived"] == 1
 
 
