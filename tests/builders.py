@@ -110,13 +110,12 @@ def _adapted(value: Any, number: int) -> Any:
 
 
 @asynccontextmanager
-async def fresh_vhost(broker: Broker, name: str) -> AsyncIterator["Amqp"]:
-    """A vhost of a broker of our own, named so and otherwise, with a durable queue `all`."""
-    vhost = await asyncio.to_thread(broker.add_vhost, f"{name}-{token_hex(4)}")
+async def fresh_vhost(broker: Broker) -> AsyncIterator["Amqp"]:
+    """A vhost of the test's own; of a broker that gives none, what the test declares is deleted at the end."""
+    vhost = await asyncio.to_thread(broker.add_vhost, f"relay-test-{token_hex(4)}")
     part = Amqp(broker.url(vhost), vhost)
-    await part.queue("all")
     yield part
-    await part.close(remove=False)
+    await part.close(remove=vhost == broker.vhost)
     await asyncio.to_thread(broker.delete_vhost, vhost)
 
 

@@ -18,7 +18,7 @@ from services.postgres import PostgresServer
 from services.proxy import Proxy
 from services.rabbitmq_binaries import WrongTree
 from services.standby import Standby
-from tests.builders import Amqp, Database
+from tests.builders import Amqp, Database, fresh_vhost
 
 for _name in list(os.environ):
     # What a developer's shell says about servers and colours is not for the tests, nor for the commands they start.
@@ -78,11 +78,16 @@ async def db(postgres: PostgresServer, template: str) -> AsyncIterator[Database]
 @pytest.fixture
 async def amqp(rabbitmq: Broker) -> AsyncIterator[Amqp]:
     """A vhost of the test's own."""
-    vhost = await asyncio.to_thread(rabbitmq.add_vhost, f"relay-test-{token_hex(4)}")
-    part = Amqp(rabbitmq.url(vhost), vhost)
-    yield part
-    await part.close(remove=vhost == rabbitmq.vhost)
-    await asyncio.to_thread(rabbitmq.delete_vhost, vhost)
+    async with fresh_vhost(rabbitmq) as made:
+        yield made
+
+
+@pytest.fixture
+async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
+    """A vhost, with a durable queue `all`, of the `broker` that the module of tests makes."""
+    async with fresh_vhost(broker) as made:
+        await made.queue("all")
+        yield made
 
 
 @pytest.fixture

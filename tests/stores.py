@@ -15,6 +15,8 @@ from services.postgres import PostgresServer
 from tests.builders import Database
 
 NOBODY = UUID(int=0)
+SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
+"""Settings of a server on which what is committed asynchronously stays off the disk for seconds."""
 
 
 def config(url: str, **settings: Any) -> StoreConfig:
@@ -43,6 +45,13 @@ async def claim(store: PostgresStore, limit: int = 500, low: int = 0) -> Claim:
 def sent(taken: Claim, row_id: int) -> Sent:
     """The mark of a confirmed row of that claim."""
     return next(Sent(row.id, row.message_id) for row in taken.rows if row.id == row_id)
+
+
+async def send_all(store: PostgresStore) -> Claim:
+    """Claim what there is, from the start, and mark it sent; the claim."""
+    taken = await claim(store)
+    await store.settle(taken.token, [Sent(row.id, row.message_id) for row in taken.rows])
+    return taken
 
 
 def ids(taken: Claim) -> list[int]:

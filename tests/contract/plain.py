@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiormq
-from aiormq.abc import ExceptionType
-from aiormq.channel import Channel
+from aiormq.abc import AbstractChannel, ExceptionType
 from pamqp import commands as spec
 
 GOODBYE_S = 3.0
@@ -18,37 +17,30 @@ Told = Any
 
 
 @asynccontextmanager
-async def aiormq_connection(url: str, **options: Any) -> AsyncIterator[aiormq.Connection]:
+async def aiormq_connection(url: str) -> AsyncIterator[aiormq.Connection]:
     """A connection of the library, closed at the end, whatever became of it."""
-    connection = aiormq.Connection(url, **options)
+    connection = aiormq.Connection(url)
     await connection.connect()
     try:
         yield connection
     finally:
-        await goodbye(connection)
-
-
-async def goodbye(connection: aiormq.Connection) -> None:
-    """Close it, or at least look at its end."""
-    with suppress(Exception, asyncio.CancelledError):
-        async with asyncio.timeout(GOODBYE_S):
-            await connection.close()
+        with suppress(Exception, asyncio.CancelledError):
+            async with asyncio.timeout(GOODBYE_S):
+                await connection.close()
 
 
 @asynccontextmanager
-async def aiormq_channel(url: str, **options: Any) -> AsyncIterator[Channel]:
+async def aiormq_channel(url: str) -> AsyncIterator[AbstractChannel]:
     """A channel of the library in confirm mode, whose returns raise."""
     async with aiormq_connection(url) as connection:
-        channel = await connection.channel(on_return_raises=True, **options)
-        assert isinstance(channel, Channel)
-        yield channel
+        yield await connection.channel(on_return_raises=True)
 
 
 def publish(
-    channel: Channel, routing_key: str = "all", *, body: bytes = b"x", mandatory: bool = True, **fields: Any
+    channel: AbstractChannel, routing_key: str = "all", *, body: bytes = b"x", mandatory: bool = True, **fields: Any
 ) -> Awaitable[Told]:
     """One publish, persistent and mandatory; `fields` are the frame's or the message's."""
-    frame = {name: fields.pop(name) for name in ("exchange", "immediate", "timeout", "wait") if name in fields}
+    frame = {name: fields.pop(name) for name in ("exchange", "timeout") if name in fields}
     properties = spec.Basic.Properties(**({"delivery_mode": PERSISTENT} | fields))
     return channel.basic_publish(body, routing_key=routing_key, mandatory=mandatory, properties=properties, **frame)
 

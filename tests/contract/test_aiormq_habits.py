@@ -66,7 +66,7 @@ async def test_publishes_that_wait_while_a_channel_is_closed_cost_the_whole_conn
     async with aiormq_connection(amqp.url) as connection:
         channel = await connection.channel()
         exchanges = ["missing" if number == 50 else "" for number in range(300)]
-        await told(*(publish(channel, exchange=each) for each in exchanges))  # type: ignore[arg-type]
+        await told(*(publish(channel, exchange=each) for each in exchanges))
         end = await closed(connection)
         assert isinstance(end, ConnectionChannelError), "nothing is written after CloseOk any more"
         assert "expected 'channel.open'" in str(end)
@@ -91,7 +91,7 @@ async def test_publishes_of_a_silent_connection_end_as_if_they_were_cancelled(
 
     async def lane() -> None:
         try:
-            outcomes.append(await publish(channel))  # type: ignore[arg-type]
+            outcomes.append(await publish(channel))
         except Exception as error:  # noqa: BLE001 - the point: this does not see it
             outcomes.append(error)
 

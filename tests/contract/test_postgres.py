@@ -15,11 +15,10 @@ from services.find import OwnPostgres
 from services.postgres import PostgresServer
 from tests.builders import Database
 from tests.logins import relay_login
+from tests.stores import SLOW_WAL
 
 Connection = psycopg.AsyncConnection[Any]
 ROWS = 2000
-SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
-"""What is committed asynchronously stays off the disk for seconds."""
 CRASHES = 3
 """Once in a while the writer of the log wakes just before the crash."""
 

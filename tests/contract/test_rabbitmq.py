@@ -184,7 +184,7 @@ async def test_a_message_that_the_broker_refuses_closes_its_channel_and_not_the_
     rights = {"configure": "", "read": "", "write": "^(?!forbidden$).*"}
     await asyncio.to_thread(rabbitmq.add_user, user, "secret", vhost=amqp.vhost, **rights)
     async with aiormq_connection(rabbitmq.url(amqp.vhost, user, "secret")) as connection:
-        answers = await told(publish(await connection.channel(), **fields))  # type: ignore[arg-type]
+        answers = await told(publish(await connection.channel(), **fields))
         assert [type(answer) for answer in answers] == [error]
         assert words in str(answers[0]), "exchanges.py and classify.py read these words"
         assert (await connection.channel()).number > 0, "the connection lives"
@@ -205,7 +205,7 @@ async def test_headers_over_one_frame_close_the_connection(amqp: Amqp) -> None:
     """Hence `wire.py` measures the header frame: it cannot be split, and the close would meet every lane."""
     async with aiormq_connection(amqp.url) as connection:
         frame_max = connection.connection_tune.frame_max
-        await told(publish(await connection.channel(), headers={"pad": "x" * frame_max}))  # type: ignore[arg-type]
+        await told(publish(await connection.channel(), headers={"pad": "x" * frame_max}))
         end = await closed(connection)
     assert isinstance(end, ConnectionFrameError)
     assert "frame_too_large" in str(end)

@@ -5,11 +5,12 @@ then `relay/broker/link.py` and `relay/outage.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import aiormq
 import pytest
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
     AMQPConnectionError,
     ChannelAccessRefused,
@@ -22,9 +23,9 @@ from relay.broker.channel import ConfirmChannel
 from relay.broker.classify import Loss
 from services import find
 from services.find import OwnRabbitMQ
-from tests.builders import Amqp, eventually, fresh_vhost
+from tests.builders import Amqp, eventually
 from tests.contract.frames import linked, write
-from tests.contract.plain import acked, aiormq_channel, aiormq_connection, closed, publish, told
+from tests.contract.plain import Told, acked, aiormq_channel, aiormq_connection, closed, publish, told
 
 BODY_BYTES_MAX = 1_000_000
 IN_FLIGHT = 20
@@ -39,16 +40,9 @@ def broker() -> Iterator[OwnRabbitMQ]:
     made.close()
 
 
-@pytest.fixture
-async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
-    """A fresh vhost of the broker with a durable queue `all`."""
-    async with fresh_vhost(broker, "contract") as made:
-        yield made
-
-
-def in_flight(channel: Any, **fields: Any) -> list[asyncio.Future[Any]]:
-    """Publishes on their way."""
-    return [asyncio.ensure_future(publish(channel, **fields)) for _ in range(IN_FLIGHT)]
+def many(channel: AbstractChannel, **fields: Any) -> list[Awaitable[Told]]:
+    """Publishes, as many as shall be in flight at once."""
+    return [publish(channel, **fields) for _ in range(IN_FLIGHT)]
 
 
 # -- an alarm ---------------------------------------------------------------------------------------------------
@@ -66,7 +60,7 @@ async def test_an_alarm_is_told_only_to_those_who_publish_and_what_they_publishe
             async with asyncio.timeout(PATIENCE_S):
                 await connection.ready()  # would wait, had the broker told of a block
 
-            answers = await told(*in_flight(channel, timeout=PATIENCE_S))
+            answers = await told(*many(channel, timeout=PATIENCE_S))
             assert {type(answer) for answer in answers} == {TimeoutError}
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
@@ -110,7 +104,7 @@ async def test_what_a_frozen_broker_was_sent_arrives_although_its_publisher_gave
         channel = await connection.channel()
         broker.pause()
         try:
-            answers = await told(*in_flight(channel, timeout=PATIENCE_S))
+            answers = await told(*many(channel, timeout=PATIENCE_S))
             assert {type(answer) for answer in answers} == {TimeoutError}
             connecting = asyncio.ensure_future(aiormq.Connection(part.url).connect())
             done, _ = await asyncio.wait({connecting}, timeout=PATIENCE_S)
@@ -142,7 +136,7 @@ async def test_a_broker_that_stops_in_order_says_320_and_keeps_what_it_had_not_c
         channel = await busy.channel()
         stopping = asyncio.ensure_future(asyncio.to_thread(broker.ctl, "stop_app"))
         while not busy.is_closed:
-            confirmed += sum(map(acked, await told(*in_flight(channel))))
+            confirmed += sum(map(acked, await told(*many(channel))))
         await stopping
         quiet, cut = await closed(idle), await closed(busy)
         await asyncio.to_thread(broker.ctl, "start_app")
@@ -171,7 +165,7 @@ async def test_a_killed_broker_has_every_confirmed_message_that_was_persistent_a
             answers = await told(*(publish(channel, queue, delivery_mode=mode) for _ in range(100)))
             assert all(map(acked, answers))
         # What the broker knows of a new quorum queue reaches the disk a while after its messages do.
-        await asyncio.to_thread(broker.ctl, "eval", "[dets:sync(Table) || Table <- dets:all()].")
+        await asyncio.to_thread(broker.remember)
         await asyncio.to_thread(broker.kill)
     await asyncio.to_thread(broker.start)
 
@@ -207,10 +201,10 @@ async def test_a_revoked_permission_is_noticed_by_new_channels_alone(broker: Own
     await asyncio.to_thread(broker.add_user, user, "secret", write=".*", **rights)
     async with aiormq_connection(broker.url(part.vhost, user, "secret")) as connection:
         old = await connection.channel()
-        assert acked((await told(publish(old)))[0])  # type: ignore[arg-type]
+        assert acked((await told(publish(old)))[0])
         await asyncio.to_thread(broker.add_user, user, "secret", write="", **rights)
-        (still,) = await told(publish(old))  # type: ignore[arg-type]
-        (refused,) = await told(publish(await connection.channel()))  # type: ignore[arg-type]
+        (still,) = await told(publish(old))
+        (refused,) = await told(publish(await connection.channel()))
     assert isinstance(refused, ChannelAccessRefused)
     assert acked(still), "an open channel notices now: the next publish is refused at once"
     await asyncio.to_thread(broker.delete_user, user)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from services import find
 from services.find import OwnRabbitMQ
 from services.process import free_port
 from services.proxy import Proxy
-from tests.builders import Amqp, eventually, fresh_vhost
+from tests.builders import Amqp, eventually
 from tests.publishing import envelope, envelopes, publish, publishing, tally, word
 
 MakeProxy = Callable[[str, int], Awaitable[Proxy]]
@@ -33,13 +33,6 @@ def broker() -> Iterator[OwnRabbitMQ]:
     made = find.own_rabbitmq(config=[f"max_message_size = {BODY_BYTES_MAX}"])
     yield made
     made.close()
-
-
-@pytest.fixture
-async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
-    """A fresh vhost of the broker with a durable queue `all`."""
-    async with fresh_vhost(broker, "faults") as made:
-        yield made
 
 
 async def publish_until_lost(publisher: RabbitPublisher, *, size: int = 200) -> dict[int, Outcome]:

@@ -3,7 +3,7 @@
 The broker is nobody else's: once, on one that had been stopped and started as an application, the TLS port fell silent.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from relay.model import Fault
 from services import find
 from services.find import OwnRabbitMQ
 from services.tls import Authority, Tls
-from tests.builders import Amqp, fresh_vhost
+from tests.builders import Amqp
 from tests.publishing import envelope, publish, publishing, tally
 
 
@@ -28,13 +28,6 @@ def broker(authority: Authority) -> Iterator[OwnRabbitMQ]:
     made = find.own_rabbitmq(tls=authority.issue("localhost"), verify_peer=True)
     yield made
     made.close()
-
-
-@pytest.fixture
-async def part(broker: OwnRabbitMQ) -> AsyncIterator[Amqp]:
-    """A fresh vhost of the broker with a durable queue `all`."""
-    async with fresh_vhost(broker, "tls") as made:
-        yield made
 
 
 def tls_url(broker: OwnRabbitMQ, part: Amqp, **query: str | Path) -> str:

@@ -18,13 +18,12 @@ from services.proxy import Proxy
 from tests.builders import Amqp, Database, eventually
 from tests.histories import EXCHANGE, IN_FLIGHT_MAX, QUEUE, Witness, settled
 from tests.running import environment, relay, start
-from tests.stores import a_store, claim, ids
+from tests.stores import SLOW_WAL, a_store, claim, ids
 
 OwnDatabase = Callable[..., tuple[OwnPostgres, Database]]
 OwnBroker = Callable[..., OwnRabbitMQ]
 QUICK = {"RETRY_BASE_SECONDS": 0.1, "RETRY_MAX_SECONDS": 0.5, "RESCAN_SECONDS": 0.2}
 pytestmark = pytest.mark.timeout(180)
-SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
 
 
 async def arrived(amqp: Amqp, count: int) -> None:

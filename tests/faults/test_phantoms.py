@@ -5,11 +5,9 @@ from collections.abc import Callable
 
 from services.find import OwnPostgres
 from tests.builders import Database
-from tests.stores import a_store, claim, ids, sent
+from tests.stores import SLOW_WAL, a_store, claim, ids, send_all
 
 OwnDatabaseMaker = Callable[..., tuple[OwnPostgres, Database]]
-SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
-"""What is committed asynchronously stays off the disk for seconds."""
 
 
 async def commit_without_waiting(db: Database, routing_key: str) -> None:
@@ -49,12 +47,11 @@ async def test_marks_that_a_crash_undoes_are_written_again_and_no_row_is_claimed
     await db.close()  # its connection would not survive
     async with a_store(db.url) as store:
         await store.ready()
-        taken = await claim(store)
-        await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
+        await send_all(store)
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
-        assert await db.fetch("SELECT status, count(*) FROM {table} GROUP BY status") == [("pending", 5)]
+        assert await db.statuses() == {"pending": 5}
         # The pool replaces the dead connection without a word, and the rows are still leased.
         assert (await store.claim(limit=10, low=0)).rows == ()
         await store.ready()
-        assert await db.fetch("SELECT status, count(*) FROM {table} GROUP BY status") == [("sent", 5)]
+        assert await db.statuses() == {"sent": 5}

@@ -9,11 +9,8 @@ import pytest
 from relay.ports import StoreUnavailable
 from services.find import OwnPostgres
 from tests.builders import Database
-from tests.stores import a_store, claim, ids, sent
+from tests.stores import SLOW_WAL, a_store, claim, ids, send_all
 
-SLOW_WAL = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "checkpoint_timeout": "1h"}
-"""What is committed asynchronously stays off the disk for seconds."""
-STATUSES = "SELECT status, count(*) FROM {table} GROUP BY status ORDER BY status"
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'outbox-relay'"
 
 
@@ -32,7 +29,7 @@ async def crash(server: OwnPostgres, db: Database) -> None:
     await db.close()  # its connection would not survive
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
-    assert await db.fetch(STATUSES) == [("pending", 5)]
+    assert await db.statuses() == {"pending": 5}
 
 
 async def test_a_claim_after_the_crash_does_not_make_the_marks_before_it_forgotten(
@@ -41,13 +38,12 @@ async def test_a_claim_after_the_crash_does_not_make_the_marks_before_it_forgott
     server, db = outbox
     async with a_store(db.url) as store:
         await store.ready()
-        taken = await claim(store)
-        await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
+        await send_all(store)
         await crash(server, db)
         (fresh,) = await db.insert()
         assert ids(await claim(store)) == [fresh]
         await store.ready()
-        assert await db.fetch(STATUSES) == [("pending", 1), ("sent", 5)]
+        assert await db.statuses() == {"pending": 1, "sent": 5}
 
 
 async def test_marks_that_were_there_when_asked_again_are_kept_until_they_are_on_disk(
@@ -57,8 +53,7 @@ async def test_marks_that_were_there_when_asked_again_are_kept_until_they_are_on
     server, db = outbox
     async with a_store(db.url) as store:
         await store.ready()
-        taken = await claim(store)
-        await store.settle(taken.token, [sent(taken, row_id) for row_id in ids(taken)])
+        await send_all(store)
         await db.fetch(END_SESSIONS)
         with suppress(StoreUnavailable):  # a dead connection is found before it is used, or by its use
             await claim(store)
@@ -66,4 +61,4 @@ async def test_marks_that_were_there_when_asked_again_are_kept_until_they_are_on
         await crash(server, db)
         assert ids(await claim(store)) == []
         await store.ready()
-        assert await db.fetch(STATUSES) == [("sent", 5)]
+        assert await db.statuses() == {"sent": 5}
