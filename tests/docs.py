@@ -46,8 +46,9 @@ def commands() -> str:
 
     def row(path: str, command: click.Command) -> list[str]:
         options = (_option(each) for each in command.params if isinstance(each, click.Option))
+        takes = "".join(f" {each.metavar}" for each in command.params if isinstance(each, click.Argument))
         first = inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ")
-        return [f"`{path}`", " ".join(options), first]
+        return [f"`{path}{takes}`", " ".join(options), first]
 
     return _table(["Command", "Options", "What it does"], (row(*each) for each in leaves("relay", cli)))
 

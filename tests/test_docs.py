@@ -14,6 +14,7 @@ from demo import report
 from demo.verdict import Verdict
 from relay import __version__, decide, envelope
 from relay.cli import cli, exits
+from relay.migrate.files import opt_ins
 from relay.model import Doubt, Fault, Refusal
 from relay.observe import EVENTS, LIVE_SILENCE_S, METRICS
 from relay.settings import LEASE_ABOVE_CONFIRM_S, Settings, variables
@@ -81,12 +82,13 @@ def test_every_metric_in_the_documents_is_one_and_the_other_way_round() -> None:
 def test_every_command_and_option_in_the_documents_is_one() -> None:
     paths = dict(docs.leaves("relay", cli))
     groups = {path.rpartition(" ")[0] for path in paths}
+    taking = {f"relay migrate {way} {each.name}" for way in ("up", "down", "sql") for each in opt_ins()}
     for span in CODE.findall(FENCE.sub("", ALL)):
         match = re.match(r"relay((?: [a-z]+)+)((?: --?[a-z-]+.*)?)$", span)
         if match is None:
             continue
         path = f"relay{match[1]}"
-        assert path in paths or path in groups, span
+        assert path in paths or path in groups or path in taking, span
         known = {option for each in paths.values() for param in each.params for option in param.opts}
         assert set(re.findall(r"--[a-z-]+", match[2])) <= known, span
 

@@ -17,7 +17,7 @@ class Exit:
 def exit_for(error: Exception) -> Exit | None:
     """Return how to leave on an error that has a cause outside the program; None for a bug, which may show itself."""
     from relay.app import back_by_itself
-    from relay.migrate import MigrationError
+    from relay.migrate import MigrationError, UnknownOptIn
     from relay.ports import StoreUnavailable
     from relay.settings import SettingsError
 
@@ -29,7 +29,7 @@ def exit_for(error: Exception) -> Exit | None:
         case StoreUnavailable(fault=fault, detail=detail):
             return Exit(f"database: {error}", UNREACHABLE if back_by_itself(fault, detail) else FAILURE)
         case MigrationError():
-            return Exit(str(error), FAILURE)
+            return Exit(str(error), USAGE if isinstance(error, UnknownOptIn) else FAILURE)
         case OSError(errno=errno.EPIPE):
             return Exit("", FAILURE)
         case OSError():

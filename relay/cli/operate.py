@@ -33,39 +33,45 @@ def migrate() -> None:
     """Make and change the outbox table (never done by `relay run`)."""
 
 
+opt_in = click.argument("opt_in", required=False, metavar="[OPT-IN]")
+
+
 @migrate.command()
-def up() -> int:
-    """Apply what is missing."""
+@opt_in
+def up(*, opt_in: str | None) -> int:
+    """Apply what is missing, and the named opt-in."""
     from relay import migrate as runner
     from relay import settings
 
     known = settings.load()
-    for step in runner.up(known.database_url(), schema=known.schema_, table=known.table):
+    for step in runner.up(known.database_url(), schema=known.schema_, table=known.table, only=opt_in):
         click.echo(f"applied {step}")
     click.echo(f"{known.schema_}.{known.table} is up to date", err=True)
     return DONE
 
 
 @migrate.command()
+@opt_in
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True, help="Migrations to take back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def down(*, steps: int, yes: bool) -> int:
-    """Take back the newest migrations; the first one drops the table with every row in it."""
+def down(*, opt_in: str | None, steps: int, yes: bool) -> int:
+    """Take back the newest migrations, opt-ins first, or just the named opt-in; the first one drops the table."""
     from relay import migrate as runner
     from relay import settings
 
     known = settings.load()
     where, url = f"{known.schema_}.{known.table}", known.database_url()
     if not yes:
-        states = runner.status(url, schema=known.schema_, table=known.table)
-        names = [f"{state.version:04}_{state.name}" for state in reversed(states) if state.state != "pending"][:steps]
+        states = reversed(runner.status(url, schema=known.schema_, table=known.table))
+        applied = [state for state in states if state.applied_at and opt_in in {None, state.name}]
+        names = [f"{state.version:04}_{state.name}" for state in applied[:steps]]
         if names:
             _confirm(names, where)
-    taken = runner.down(url, schema=known.schema_, table=known.table, steps=steps)
+    taken = runner.down(url, schema=known.schema_, table=known.table, steps=steps, only=opt_in)
     for step in taken:
         click.echo(f"took back {step}")
     if not taken:
-        click.echo(f"nothing of {where} is applied", err=True)
+        click.echo(f"nothing of {where} is applied" if opt_in is None else f"{opt_in} is not applied", err=True)
     return DONE
 
 
@@ -95,14 +101,15 @@ def migrate_status(*, as_json: bool) -> int:
 
 
 @migrate.command("sql")
+@opt_in
 @click.option("--schema", default="outbox", show_default=True, envvar="RELAY_SCHEMA", help="Schema of the table.")
 @click.option("--table", default="message", show_default=True, envvar="RELAY_TABLE", help="Name of the table.")
 @click.option("--down", "backwards", is_flag=True, help="Print the statements that take them back.")
-def migrate_sql(*, schema: str, table: str, backwards: bool) -> int:
-    """Print the migrations as plain SQL, for a team's own tool; needs no server and no other setting."""
+def migrate_sql(*, opt_in: str | None, schema: str, table: str, backwards: bool) -> int:
+    """Print the migrations, or the named opt-in, as plain SQL for a team's own tool; needs no server, no setting."""
     from relay import migrate as runner
 
-    click.echo(runner.sql(schema=schema, table=table, backwards=backwards), nl=False)
+    click.echo(runner.sql(schema=schema, table=table, only=opt_in, backwards=backwards), nl=False)
     return DONE
 
 

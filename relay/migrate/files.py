@@ -2,7 +2,7 @@
 
 The files are plain SQL with the default names. Every name that depends on the settings stands there as a quoted
 identifier of its own, and only there: `"outbox"` is the schema, `"message"` the table, `"message_…"` an index or
-constraint of it. Rendering exchanges exactly these tokens. Comments and strings hold no double quote, so that no name,
+the like of it. Rendering exchanges exactly these tokens. Comments and strings hold no double quote, so that no name,
 however hostile, can end up in one; the single exception is the literal `'"outbox"."message"'`.
 """
 
@@ -19,6 +19,8 @@ NAME_BYTES_MAX = 63
 DEFAULT_SCHEMA, DEFAULT_TABLE = "outbox", "message"
 VERSIONS = "migration"
 """The table, in the same schema, where the runner writes down what it applied."""
+OPT_IN_FROM = 1001
+"""Numbers from here on are opt-ins: applied when named, and not otherwise."""
 
 _FILE = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
 _TOKEN = re.compile(
@@ -30,6 +32,10 @@ class MigrationError(Exception):
     """Says to an operator what stands in the way of a migration, and what to do."""
 
 
+class UnknownOptIn(MigrationError):
+    """Lists the opt-ins there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """A numbered pair of files."""
@@ -38,6 +44,11 @@ class Migration:
     name: str
     up: str
     down: str
+
+    @property
+    def optional(self) -> bool:
+        """Whether it is an opt-in."""
+        return self.version >= OPT_IN_FROM
 
     @property
     def checksum(self) -> str:
@@ -82,9 +93,27 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "sql" / "migrations"
 
 
-@cache
 def migrations() -> tuple[Migration, ...]:
-    """Read them all, in order."""
+    """Return those that everybody has, in order."""
+    return tuple(each for each in _all() if not each.optional)
+
+
+def opt_ins() -> tuple[Migration, ...]:
+    """Return those that are applied when named, in order."""
+    return tuple(each for each in _all() if each.optional)
+
+
+def opt_in(name: str) -> Migration:
+    """Return the opt-in of that name. Raises UnknownOptIn."""
+    found = next((each for each in opt_ins() if each.name == name), None)
+    if found is None:
+        there = ", ".join(each.name for each in opt_ins())
+        raise UnknownOptIn(f"there is no opt-in migration {name!r}; there are: {there}")
+    return found
+
+
+@cache
+def _all() -> tuple[Migration, ...]:
     texts: dict[int, dict[str, str]] = {}
     for path in sorted(folder().glob("*.sql")):
         match = _FILE.fullmatch(path.name)
@@ -92,7 +121,9 @@ def migrations() -> tuple[Migration, ...]:
             raise MigrationError(f"{path.name} is not named like 0001_what.up.sql")
         pair = texts.setdefault(int(match["version"]), {"name": match["name"]})
         pair[match["way"]] = path.read_text(encoding="utf-8")
-    if list(texts) != list(range(1, len(texts) + 1)) or not texts:
+    ordinary = sum(version < OPT_IN_FROM for version in texts)
+    whole = [*range(1, ordinary + 1), *range(OPT_IN_FROM, OPT_IN_FROM + len(texts) - ordinary)]
+    if list(texts) != whole or not ordinary:
         raise MigrationError(f"the migrations in {folder()} have gaps: {sorted(texts)}; install the package again")
     return tuple(Migration(version, **pair) for version, pair in texts.items())
 
@@ -115,10 +146,16 @@ def render(text: str, names: Names) -> str:
     return _TOKEN.sub(exchange, text)
 
 
-def sql(schema: str = DEFAULT_SCHEMA, table: str = DEFAULT_TABLE, *, backwards: bool = False) -> str:
-    """Return every migration as one text for psql or a team's own tool; backwards: what takes them back."""
+def sql(
+    schema: str = DEFAULT_SCHEMA, table: str = DEFAULT_TABLE, *, only: str | None = None, backwards: bool = False
+) -> str:
+    """Return the migrations as one text for psql or a team's own tool; backwards: what takes them back.
+
+    `only` names the one opt-in to print. Raises MigrationError.
+    """
     names = Names(schema, table)
-    steps = reversed(migrations()) if backwards else migrations()
+    chosen = migrations() if only is None else (opt_in(only),)
+    steps = reversed(chosen) if backwards else chosen
     parts = (f"-- {step}\n{render(step.down if backwards else step.up, names)}" for step in steps)
     return "\n".join(parts)
 

@@ -334,8 +334,8 @@ async def test_migrate_goes_up_tells_and_goes_down(empty: Database, amqp: Amqp) 
     assert (code, out.splitlines()[0], err) == (0, "applied 0001_message", "outbox.message is up to date\n")
     assert await command(env, "migrate", "up") == (0, "", "outbox.message is up to date\n")
     code, out, _ = await command(env, "migrate", "status", "--json")
-    assert (code, {state["state"] for state in json.loads(out)}) == (0, {"applied"})
-    steps = len(json.loads(out))
+    assert (code, {state["state"] for state in json.loads(out)}) == (0, {"applied", "optional"})
+    steps = sum(state["state"] == "applied" for state in json.loads(out))
     code, out, err = await command(env, "migrate", "down", "--yes", "--steps", str(steps))
     assert (code, out.splitlines()[-1], err) == (0, "took back 0001_message", "")
     code, out, _ = await command(env, "migrate", "status")
@@ -367,6 +367,22 @@ async def test_the_printed_sql_makes_the_table_without_a_server_or_a_setting(emp
     code, text, _ = await command(BARE, "migrate", "sql", "--down")
     await connection.execute(text.encode())
     assert (await command(BARE, "migrate", "sql", "--schema", ""))[0] == 1
+
+
+async def test_an_opt_in_comes_and_goes_by_its_name(empty: Database, amqp: Amqp) -> None:
+    env = environment(empty.url, amqp.url)
+    code, out, _ = await command(env, "migrate", "up", "ordering")
+    assert (code, out.splitlines()[-1]) == (0, "applied 1001_ordering")
+    assert "1001_ordering: applied" in (await command(env, "migrate", "status"))[1]
+    code, _, err = await command(env, "migrate", "down", "ordering")
+    assert (code, "this takes back 1001_ordering of outbox.message" in err) == (2, True)
+    assert await command(env, "migrate", "down", "ordering", "--yes") == (0, "took back 1001_ordering\n", "")
+    assert await command(env, "migrate", "down", "ordering") == (0, "", "ordering is not applied\n")
+    for args in (("up", "oredring"), ("down", "oredring", "--yes"), ("sql", "oredring")):
+        code, out, err = await command(env, "migrate", *args)
+        assert (code, out, "no opt-in migration 'oredring'; there are: ordering" in err) == (2, "", True)
+    code, text, err = await command(BARE, "migrate", "sql", "ordering", "--table", "orders")
+    assert (code, 'CREATE INDEX CONCURRENTLY IF NOT EXISTS "orders_key" ON' in text, err) == (0, True, "")
 
 
 async def test_a_relay_is_unready_until_the_table_is_made(empty: Database, amqp: Amqp) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import migrate
-from relay.migrate.files import NAME_BYTES_MAX, Migration, MigrationError, Names, folder, migrations, render
+from relay.migrate import MigrationError, UnknownOptIn, outside
+from relay.migrate.files import NAME_BYTES_MAX, Migration, Names, folder, migrations, opt_ins, render
 
 SQL = Path(__file__).parents[3] / "sql"
 FILES = sorted((SQL / "migrations").glob("*.sql"))
@@ -20,14 +21,42 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_siz
 
 def test_the_migrations_are_numbered_pairs_without_gaps() -> None:
     assert [str(each) for each in migrations()] == ["0001_message", "0002_functions", "0003_roles"]
+    assert [str(each) for each in opt_ins()] == ["1001_ordering"]
     assert folder() == SQL / "migrations"
+
+
+def test_an_unknown_opt_in_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownOptIn, match=r"no opt-in migration 'oredring'; there are: ordering"):
+        migrate.sql(only="oredring")
+
+
+def test_an_opt_in_is_printed_alone_and_only_when_named() -> None:
+    text = migrate.sql(schema="a", table="b", only="ordering")
+    assert (text.startswith("-- 1001_ordering\n"), text.count('"b_key" ON "a"."b" (key, id)')) == (True, 1)
+    assert migrate.sql(only="ordering", backwards=True).count("DROP INDEX") == 2
+    assert "ordering" not in migrate.sql() + migrate.sql(backwards=True)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_migration_says_when_to_apply_it_and_what_for(path: Path) -> None:
-    first = path.read_text().splitlines()[0]
-    assert re.fullmatch(r"-- (pre|post) deploy: [^.]+\.", first)
-    assert path.read_text().splitlines()[1] == "SET LOCAL lock_timeout = '5s';"
+    first, second = path.read_text().splitlines()[:2]
+    when = r"opt-in(, outside a transaction)?" if path.name >= "1001" else "(pre|post) deploy"
+    assert re.fullmatch(rf"-- {when}: [^.]+\.", first)
+    assert (second == "SET LOCAL lock_timeout = '5s';") == (not outside.is_marked(path.read_text()))
+
+
+def test_a_file_outside_a_transaction_is_cut_where_a_semicolon_ends_a_line() -> None:
+    text = "-- opt-in, outside a transaction: makes a; b.\n\nSELECT ';',\n  1;\n-- why\nSELECT 2; SELECT 3;\n"
+    assert outside.statements(text) == [
+        "-- opt-in, outside a transaction: makes a; b.\n\nSELECT ';',\n  1;",
+        "-- why\nSELECT 2; SELECT 3;",
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if outside.is_marked(path.read_text())], ids=lambda p: p.name)
+def test_what_runs_outside_a_transaction_may_run_twice(path: Path) -> None:
+    safe = r"(?m)^(CREATE INDEX CONCURRENTLY IF NOT EXISTS|DROP INDEX CONCURRENTLY IF EXISTS|COMMENT ON) "
+    assert [each for each in outside.statements(path.read_text()) if len(re.findall(safe, each)) != 1] == []
 
 
 @pytest.mark.parametrize("path", APPLIED, ids=lambda path: path.name)
@@ -69,7 +98,7 @@ def test_no_name_ends_a_block_early(schema: str, table: str) -> None:
 
 @given(NAMES, NAMES)
 def test_derived_names_fit_and_differ_between_tables_and_suffixes(one: str, other: str) -> None:
-    suffixes = ["", "_pkey", "_pending", "_retrying", "_failed", "_sent", "_status_check"]
+    suffixes = ["", "_pkey", "_pending", "_retrying", "_failed", "_sent", "_status_check", "_key", "_failed_key"]
     derived = [Names(table=name).derived(suffix) for name in {one, other} for suffix in suffixes]
     assert all(len(name.encode()) <= NAME_BYTES_MAX for name in derived)
     if not one.startswith(other) and not other.startswith(one):
