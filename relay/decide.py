@@ -1,5 +1,6 @@
 """What happens to a row: outcome → mark, how long a retry waits, which rows must travel alone. Pure."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -103,6 +104,26 @@ def quarantine(rows: Iterable[Row], suspects: Collection[int]) -> tuple[tuple[Ro
     rows = tuple(rows)
     together = tuple(row for row in rows if row.id not in suspects)
     return together, tuple(row for row in rows if row.id in suspects)
+
+
+def waves(rows: Iterable[Row]) -> tuple[tuple[Row, ...], ...]:
+    """Split rows into waves that hold each key once, in the order of the rows; those without a key go first."""
+    parts: list[list[Row]] = []
+    places: Counter[str] = Counter()
+    for row in rows:
+        place = 0 if row.key is None else places[row.key]
+        if place == len(parts):
+            parts.append([])
+        parts[place].append(row)
+        if row.key is not None:
+            places[row.key] += 1
+    return tuple(map(tuple, parts))
+
+
+def holds_key(row: Row, mark: Mark, *, failed_blocks_key: bool) -> bool:
+    """Return whether no later row of the key may be published after this mark: the row itself is still to come."""
+    ended = isinstance(mark, Sent) or (isinstance(mark, Failed) and not failed_blocks_key)
+    return row.key is not None and not ended
 
 
 def next_poll_s(previous_s: float, *, found: bool, policy: PollPolicy) -> float:

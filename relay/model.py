@@ -216,6 +216,8 @@ class Backlog:
     """Unix time by the database's clock."""
     deleted: int = 0
     """Rows ever deleted from the table, as Postgres counts them; it may start anew after a crash of Postgres."""
+    blocked_keys: int = 0
+    """With order per key: keys whose next rows wait for a refused one; the count stops at the cap."""
 
 
 @dataclass(frozen=True, slots=True)

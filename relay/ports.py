@@ -31,6 +31,10 @@ class Store(Protocol):
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, committed synchronously before it returns.
 
+        Where order per key is kept, no row comes while an earlier pending row of its key does not come before it in
+        the same claim: because it waits, or is in somebody's hands. What `low` says of them is then only whether it is
+        0: look at all anew. A claim without rows looked at every one if it says there are no `more`.
+
         A suspected killer (`decide.suspect`) is claimed with nothing else: were the relay to die before it could give
         the others back, all of them would become suspects.
 

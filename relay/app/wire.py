@@ -25,6 +25,8 @@ def policy_of(settings: Settings) -> EnginePolicy:
         batch_size=settings.batch_size,
         lease_s=settings.lease_seconds,
         rescan_s=settings.rescan_seconds,
+        ordered=settings.ordering == "key",
+        failed_blocks_key=settings.failed_blocks_key,
     )
 
 
@@ -40,6 +42,8 @@ def store_of(settings: Settings, on_db: OnDb = ignore) -> PostgresStore:
         pool_size=settings.lanes + SPARE_CONNECTIONS,
         application_name=f"relay/{__version__} {settings.name}",
         backlog_cap=settings.backlog_count_cap,
+        ordered=settings.ordering == "key",
+        failed_blocks_key=settings.failed_blocks_key,
     )
     return PostgresStore(config, on_db)
 

@@ -12,7 +12,8 @@ import time
 from relay import scan
 from relay.decide import next_poll_s, suspect
 from relay.engine.air import Air
-from relay.engine.carry import Batch, Desk
+from relay.engine.carry import Batch
+from relay.engine.desk import Desk
 from relay.engine.ledger import Ledger
 from relay.engine.policy import Chance, EnginePolicy
 from relay.engine.servers import Servers
@@ -135,9 +136,11 @@ class Engine:
         self._note(claim, low)
         if claim.rows:
             return claim
-        if probing and low == 0:
+        if claim.more or low:
+            return None
+        if probing:
             self.servers.proved("broker", Proof.CONNECTION)
-        if self._drain and low == 0 and quiet:  # every row was looked at while none was in hand here
+        if self._drain and quiet:  # every row was looked at while none was in hand here
             self.stop()
         return None
 

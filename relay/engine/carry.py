@@ -6,15 +6,12 @@ and nothing is published at all once a server is known to be gone.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from relay import decide
-from relay.engine.air import Air
-from relay.engine.ledger import Ledger
-from relay.engine.policy import Chance, EnginePolicy
-from relay.engine.servers import Servers
+from relay.engine.desk import Desk
+from relay.engine.lease import Lease
 from relay.engine.tally import Tally
 from relay.envelope import seal
 from relay.model import (
@@ -33,25 +30,10 @@ from relay.model import (
     Unknown,
     Unreachable,
 )
-from relay.ports import Observer, Publisher, Store, StoreUnavailable
 
-RENEW_RETRY_S = 1.0
 SUSPECTS_MAX = 10_000
 GONE = "a server was lost before it was published"
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What a batch works with."""
-
-    store: Store
-    publisher: Publisher
-    observer: Observer
-    servers: Servers
-    ledger: Ledger
-    air: Air
-    policy: EnginePolicy
-    chance: Chance
+HELD = "an earlier row of its key is neither sent nor given up"
 
 
 class Batch:
@@ -65,10 +47,10 @@ class Batch:
         self._open = {row.id: row for row in claim.rows}
         """Rows without an outcome yet."""
         self._tally = Tally(claim.rows)
+        self._lease = Lease(claim, desk, self._tally)
         self._began_at = desk.chance.now()
-        self._ours_until = claim.taken_at + desk.policy.lease_s / 2
-        """Until then the rows are certainly ours, with half a lease left for the answers to come."""
-        self._renew_at = self._ours_until
+        self._held_keys: set[str | None] = set()
+        """With order: keys of which a row is neither sent nor given up, so that none may follow it."""
         self._unwritten: list[Mark] = []
         """Marks on their way to the database, for the case that the writing is cancelled."""
 
@@ -95,6 +77,13 @@ class Batch:
                 await self._give_back((row.id for row in rows), "a suspected killer travels alone")
                 rows = ()
             await after.wait()
+        for wave in decide.waves(rows) if self._desk.policy.ordered else (rows,):
+            held = [row.id for row in wave if row.key in self._held_keys]
+            await self._give_back(held, HELD)
+            await self._send_wave([row for row in wave if row.key not in self._held_keys] if held else wave)
+
+    async def _send_wave(self, rows: Sequence[Row]) -> None:
+        """Publish rows side by side, and then those that must travel alone, until each has its mark."""
         if self._desk.servers.gone:
             await self._give_back((row.id for row in rows), GONE)
             return
@@ -139,8 +128,8 @@ class Batch:
                 self._tally.publish_s += self._desk.chance.now() - asked_at
                 self._desk.observer.turned()
                 unknown |= await self._take(answers)
-                if self._open and self._desk.chance.now() >= self._renew_at:
-                    await self._renew()
+                if self._open and self._lease.due:
+                    await self._lease.renew(tuple(self._open))
                 asked_at = self._desk.chance.now()
         return unknown
 
@@ -200,7 +189,11 @@ class Batch:
         self._tally.outcome(row, outcome, held_s=now - self._claim.taken_at)
         if isinstance(outcome, Unreachable) and row_id in self._tally.doubts:
             outcome = Unreachable(outcome.fault, outcome.detail, written=True)
-        return decide.mark(row, outcome, self._desk.policy.retry, jitter=jitter)
+        policy = self._desk.policy
+        mark = decide.mark(row, outcome, policy.retry, jitter=jitter)
+        if policy.ordered and decide.holds_key(row, mark, failed_blocks_key=policy.failed_blocks_key):
+            self._held_keys.add(row.key)
+        return mark
 
     async def _settle(self, marks: Sequence[Mark]) -> None:
         """Write marks, or let the ledger keep them for later."""
@@ -210,7 +203,7 @@ class Batch:
         lost = await self._desk.ledger.write(self._claim.token, marks)
         self._unwritten.clear()
         self._tally.marked(marks)
-        self._overtaken(lost or ())
+        self._lease.overtaken(lost or ())
 
     async def _abandon(self) -> None:
         """Write the marks in hand and give the rest back, so that another relay may take it at once."""
@@ -223,28 +216,8 @@ class Batch:
 
     async def _still_ours(self, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
         """Return what may be published: past half of the lease, only rows whose lease could be renewed."""
-        if self._desk.chance.now() < self._ours_until:
+        if self._lease.sure:
             return envelopes
-        ours = await self._renew()
+        ours = await self._lease.ours(tuple(self._open))
         await self._give_back((each.row_id for each in envelopes if each.row_id not in ours), "the lease was lost")
         return [each for each in envelopes if each.row_id in ours]
-
-    async def _renew(self) -> frozenset[int]:
-        """Lengthen the lease of the rows without an outcome; return those that are certainly ours."""
-        began = self._desk.chance.now()
-        try:
-            ours = await self._desk.store.renew(self._claim.token, tuple(self._open))
-        except StoreUnavailable as error:
-            self._renew_at = self._desk.chance.now() + RENEW_RETRY_S
-            self._desk.servers.database_failed(error)
-            return frozenset()
-        self._ours_until = self._renew_at = began + self._desk.policy.lease_s / 2
-        self._overtaken(self._open.keys() - ours)
-        return ours
-
-    def _overtaken(self, row_ids: Collection[int]) -> None:
-        """Tell of rows that another relay holds now; what was published of them may be published twice."""
-        fresh = [row_id for row_id in row_ids if self._tally.doubts.get(row_id) != Doubt.LEASE_LOST]
-        self._tally.doubts.update(dict.fromkeys(fresh, Doubt.LEASE_LOST))
-        if fresh:
-            self._desk.observer.lease_lost(sorted(fresh))

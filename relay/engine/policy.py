@@ -20,6 +20,10 @@ class EnginePolicy:
     batch_size: int = 500
     lease_s: float = 60.0
     rescan_s: float = 5.0
+    ordered: bool = False
+    """One message of a key is in flight, and none follows one that is neither sent nor given up."""
+    failed_blocks_key: bool = False
+    """With order: nor one that was given up."""
 
 
 @dataclass(frozen=True, slots=True)

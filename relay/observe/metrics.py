@@ -49,6 +49,9 @@ METRICS: Mapping[str, str] = {
     "relay_outbox_oldest_pending_age_seconds": (
         f"How long the oldest pending row has been due, at the last sample; 0 without any. {_TABLE_WIDE}"
     ),
+    "relay_outbox_blocked_keys": (
+        f"With RELAY_ORDERING=key, keys whose next rows wait for a refused one, at the last sample. {_TABLE_WIDE}"
+    ),
     "relay_outbox_sample_timestamp_seconds": "Unix time of the last backlog sample, by the database's clock; 0: none.",
     "relay_outbox_sample_errors_total": "Backlog samples that failed.",
     "relay_messages_total": "Rows carried to an outcome.",
@@ -113,6 +116,7 @@ class Metrics:
         self.outbox_rows = self._gauge("relay_outbox_rows")
         self.rows_capped = self._gauge("relay_outbox_rows_capped")
         self.oldest_age = self._gauge("relay_outbox_oldest_pending_age_seconds")
+        self.blocked_keys = self._gauge("relay_outbox_blocked_keys")
         self.sampled_at = self._gauge("relay_outbox_sample_timestamp_seconds")
         self.sample_errors = self._counter("relay_outbox_sample_errors_total")
         self.messages = self._counter("relay_messages_total")

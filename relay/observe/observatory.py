@@ -170,6 +170,7 @@ class Observatory:
             self._metrics.outbox_rows.labels(state).set(rows)
         self._metrics.rows_capped.set(backlog.capped)
         self._metrics.oldest_age.set(backlog.oldest_age_s)
+        self._metrics.blocked_keys.set(backlog.blocked_keys)
         self._metrics.sampled_at.set(backlog.sampled_at)
         if self._sample_fault is not None:
             self._sample_fault = None

@@ -56,6 +56,7 @@ def backlog(sample: Backlog) -> dict[str, Any]:
         "retrying": sample.retrying,
         "failed": sample.failed,
         "capped": sample.capped,
+        "blocked_keys": sample.blocked_keys,
         "oldest_pending_age_seconds": round(sample.oldest_age_s, 3),
         "sampled_at": iso(sample.sampled_at),
     }

@@ -1,5 +1,5 @@
 -- Samples the backlog: rows that wait, retry and failed, each counted up to :cap, the age of the oldest due
--- row, and how many rows were ever deleted.
+-- row, how many rows were ever deleted, and with order per key how many keys a refused row blocks.
 -- Rides on the indexes message_pending, message_retrying and message_failed; ORDER BY id keeps it to them, whatever
 -- the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
 SELECT
@@ -34,4 +34,24 @@ SELECT
   ), now())), 1e9))::float8 AS oldest_age_s,
   extract(epoch FROM now())::float8 AS sampled_at,
   -- Nothing else deletes rows, so what Postgres counts is what every cleanup has done.
-  pg_stat_get_tuples_deleted({table_name}::regclass) AS deleted
+  pg_stat_get_tuples_deleted({table_name}::regclass) AS deleted,
+  (
+    SELECT count(DISTINCT key)
+    FROM (
+      (
+        SELECT key
+        FROM {table}
+        WHERE status = 'pending' AND failures > 0 AND {ordered}
+        ORDER BY id
+        LIMIT %(cap)s::bigint + 1
+      )
+      UNION ALL
+      (
+        SELECT key
+        FROM {table}
+        WHERE status = 'failed' AND {failed_blocks}
+        ORDER BY id
+        LIMIT %(cap)s::bigint + 1
+      )
+    ) AS b
+  ) AS blocked_keys

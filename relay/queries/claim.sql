@@ -1,5 +1,6 @@
 -- Leases the next due rows, in order of id, as many as fit the limits of rows and bytes; at least one.
--- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned.
+-- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned. With order
+-- per key it looks at the :ids alone that turns.sql chose, and rides on the primary key.
 --
 -- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
 --            costs to look at, without reading it out of TOAST: the size of a text or bytea; for jsonb and json a
@@ -20,7 +21,7 @@ WITH candidate AS MATERIALIZED (
     {weight} + pg_column_size(headers) + pg_column_size(properties) + coalesce(pg_column_size(key), 0) AS weight
   FROM {table}
   WHERE status = 'pending'
-    AND id >= %(low)s::bigint
+    AND {those}
     AND available_at <= now()
     AND (claimed_until IS NULL OR claimed_until <= now())
   ORDER BY id

@@ -1,9 +1,10 @@
--- Locks the first due row from :low on, so that a claim from its id takes that row and no other.
--- Rides on the index message_pending.
+-- Locks the first due row from :low on, so that a claim from its id takes that row and no other; with order per key the
+-- first of the :ids.
+-- Rides on the index message_pending, or on the primary key.
 SELECT id::bigint
 FROM {table}
 WHERE status = 'pending'
-  AND id >= %(low)s::bigint
+  AND {those}
   AND available_at <= now()
   AND (claimed_until IS NULL OR claimed_until <= now())
 ORDER BY id

@@ -1,11 +1,12 @@
 -- Gives back the rows of a claim whose commit nobody answered; none, when it was never committed.
--- Rides on the index message_pending, and looks at no more than :seen rows from where the claim began.
+-- Rides on the index message_pending, and looks at no more than :seen rows from where the claim began; with order per
+-- key at the :ids it had chosen, by the primary key.
 UPDATE {table} AS m
 SET claims = greatest(m.claims - 1, 0), claimed_until = NULL
 FROM (
   SELECT id, claim_token
   FROM {table}
-  WHERE status = 'pending' AND id >= %(low)s
+  WHERE status = 'pending' AND {those}
   ORDER BY id
   LIMIT %(seen)s
 ) AS head

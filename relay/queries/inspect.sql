@@ -28,7 +28,11 @@ SELECT json_build_object(
       'valid', i.indisvalid AND i.indisready,
       'ordered', am.amname = 'btree',
       'keys', (
-        SELECT json_agg(pg_get_indexdef(i.indexrelid, place::integer, TRUE) ORDER BY place)
+        SELECT json_agg(
+          pg_get_indexdef(i.indexrelid, place::integer, TRUE)
+          || CASE WHEN i.indcollation[place - 1] = 'pg_catalog."C"'::regcollation THEN ' COLLATE "C"' ELSE '' END
+          ORDER BY place
+        )
         FROM generate_series(1, i.indnkeyatts) AS place
       ),
       'descending', (i.indoption[0] & 1) = 1,

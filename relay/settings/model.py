@@ -97,10 +97,15 @@ class Settings(BaseSettings):
     rescan_seconds: Seconds = Field(
         5, ge=0.1, le=3600, description="Time between two looks at the whole pending index, for late commits."
     )
-    ordering: Literal["none"] = Field(
+    ordering: Annotated[Literal["none", "key"], BeforeValidator(_lower)] = Field(
         "none",
-        description="Order of delivery.",
-        json_schema_extra=_allowed("none (order by `key` comes with a later version)"),
+        description="Order of delivery: `key` delivers rows of one `key` in order of id; it needs "
+        "`relay migrate up ordering`, and the same setting on every replica.",
+    )
+    failed_blocks_key: bool = Field(
+        default=False,
+        description="With RELAY_ORDERING=key: a failed row stops its key until it is requeued or deleted.",
+        json_schema_extra=_allowed("true or false"),
     )
     backlog_sample_seconds: Seconds = Field(
         10, ge=1, le=3600, description="Time between two samples of the backlog for the metrics."
@@ -149,5 +154,5 @@ class Settings(BaseSettings):
         return {
             name: value
             for name, value in ((name, getattr(self, name)) for name in type(self).model_fields)
-            if isinstance(value, int | float)
+            if isinstance(value, int | float) and not isinstance(value, bool)
         }

@@ -46,6 +46,11 @@ _RULES = (
         lambda s: s.retry_base_seconds <= s.retry_max_seconds,
         "RELAY_RETRY_BASE_SECONDS: must not be above RELAY_RETRY_MAX_SECONDS",
     ),
+    _Rule(
+        ("failed_blocks_key", "ordering"),
+        lambda s: s.ordering == "key" or not s.failed_blocks_key,
+        "RELAY_FAILED_BLOCKS_KEY: means something only with RELAY_ORDERING=key; set both, or neither",
+    ),
 )
 
 

@@ -52,6 +52,8 @@ def advice(field: str) -> str:
 
 def str_of(value: Any) -> str:
     """Write a setting's value as a person would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
@@ -64,4 +66,6 @@ def sentence(error: ErrorDetails) -> str:
         return f"is not {WHOLE}"
     if kind.startswith("float"):
         return "is not a number"
+    if kind.startswith("bool"):
+        return "is neither true nor false"
     return _SAID.get(kind, "is not allowed")

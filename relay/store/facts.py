@@ -28,6 +28,7 @@ class Index:
     ordered: bool
     """A btree, which can be walked in order."""
     keys: tuple[str, ...]
+    """Columns or expressions; one in the order of bytes, whatever the database prefers, with COLLATE "C"."""
     descending: bool
     predicate: str | None
 

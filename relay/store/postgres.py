@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,14 +16,16 @@ from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
+from relay.store.lease import lease
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
-from relay.store.pool import DURABLE, LAZY, SAMPLE, Connections
+from relay.store.pool import DURABLE, IN_TURN, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
-from relay.store.queries import SQL_ASCII, UTF8, compose, compose_claim
-from relay.store.rows import LooseText, as_composed, offered, row_of, suspected
+from relay.store.queries import UTF8, compose, compose_claim
+from relay.store.rows import offered, row_of, suspected
+from relay.store.turns import Turns
 from relay.store.unflushed import Unflushed
-from relay.store.unreadable import Unreadable, take, take_alone
+from relay.store.unreadable import Unreadable
 
 PROOF_S = 5.0
 """So long after the last success of a transaction the server counts as there without being asked."""
@@ -37,7 +40,19 @@ class PostgresStore:
         self._config = config
         self._on_db = on_db
         self._connections = Connections(config, on_db)
-        self._queries = compose(config.schema, config.table)
+        self._queries = compose(
+            config.schema, config.table, ordered=config.ordered, failed_blocks_key=config.failed_blocks_key
+        )
+        self._find_problems = partial(
+            find_problems,
+            schema=config.schema,
+            table=config.table,
+            ordered=config.ordered,
+            failed_blocks_key=config.failed_blocks_key,
+        )
+        self._turns = Turns(self._queries) if config.ordered else None
+        self._begin = (IN_TURN, self._queries.take_turn) if config.ordered else (DURABLE,)
+        """Of a claim."""
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
         self._proved_at = 0.0
@@ -84,18 +99,19 @@ class PostgresStore:
             self._unflushed.forget(bookmark)
 
     async def _verified(self) -> bytes:
-        facts = await self.facts()
-        trouble = unavailable_for(find_problems(facts, self._config.schema, self._config.table))
+        facts, config = await self.facts(), self._config
+        trouble = unavailable_for(self._find_problems(facts))
         if trouble is not None:
             raise trouble
         (payload,) = (column for column in facts.columns if column.name == "payload")
         self._encoding = facts.encoding
         self._claim = compose_claim(
-            self._config.schema,
-            self._config.table,
+            config.schema,
+            config.table,
             payload_type=payload.type,
             payload_type_id=payload.type_id,
             encoding=facts.encoding,
+            ordered=config.ordered,
         )
         self._proved_at = time.monotonic()
         return self._claim
@@ -115,7 +131,7 @@ class PostgresStore:
 
     async def problems(self) -> tuple[Problem, ...]:
         """Return what is wrong with the table, and what mends it."""
-        return find_problems(await self.facts(), self._config.schema, self._config.table)
+        return self._find_problems(await self.facts())
 
     async def ping(self) -> float:
         """Return the seconds of one round trip."""
@@ -125,9 +141,9 @@ class PostgresStore:
             return time.monotonic() - began
 
     @asynccontextmanager
-    async def _transaction(self, op: str, begin: bytes) -> AsyncIterator[Connection]:
+    async def _transaction(self, op: str, *begin: bytes) -> AsyncIterator[Connection]:
         with self._proof():
-            async with self._connections.transaction(op, begin) as conn:
+            async with self._connections.transaction(op, *begin) as conn:
                 yield conn
 
     async def _statement(self, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
@@ -157,8 +173,9 @@ class PostgresStore:
 
     async def _lease(self, query: bytes, asked: int, limit: int, low: int, *, alone: bool = False) -> Claim:
         token, taken_at = uuid4(), time.monotonic()
-        params = {
+        params: dict[str, Any] = {
             "low": low,
+            "ids": [],
             "rows": asked,
             "bytes": self._config.batch_bytes,
             "message_bytes": self._config.message_bytes_max,
@@ -167,9 +184,12 @@ class PostgresStore:
         }
         bookmark = self._unflushed.bookmark()
         try:
-            records = await self._take(query, params, alone=alone)
+            async with self._transaction("claim", *self._begin) as conn:
+                records = await lease(
+                    conn, self._queries, query, params, encoding=self._encoding, turns=self._turns, alone=alone
+                )
         except (StoreUnavailable, asyncio.CancelledError) as error:
-            self._unanswered.append({"token": token, "low": low, "seen": asked + SKIPPED_MAX})
+            self._unanswered.append({**params, "seen": asked + SKIPPED_MAX})
             if isinstance(error, StoreUnavailable) and error.fault is Fault.TIMEOUT:
                 self._portion.failed(asked)
             raise
@@ -182,21 +202,8 @@ class PostgresStore:
         candidates = offered(records[0]) if records else 0
         if records and not suspected(records[0]):
             self._portion.came(asked, limit, taken=len(rows), candidates=candidates)
-        return Claim(token, rows, taken_at, more=candidates == asked or len(rows) < candidates)
-
-    async def _take(self, query: bytes, params: Mapping[str, object], *, alone: bool) -> list[tuple[Any, ...]]:
-        async with self._transaction("claim", DURABLE) as conn:
-            cursor = conn.cursor(binary=True)
-            if self._encoding == SQL_ASCII:  # its texts may hold any bytes
-                await conn.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
-                cursor.adapters.register_loader("text", LooseText)
-            if alone:
-                records = await take_alone(cursor, self._queries, query, params)
-            else:
-                records = await take(cursor, query, params)
-            if not as_composed(records):  # it would be spelled otherwise, so nothing is taken
-                raise StoreUnavailable(Fault.SCHEMA, "the type of the payload column was changed")
-            return records
+        more = candidates == asked or len(rows) < candidates or (self._turns is not None and self._turns.more)
+        return Claim(token, rows, taken_at, more=more)
 
     async def _give_back(self, claim: Mapping[str, object]) -> None:
         """Undo a claim whose commit was perhaps never answered: nobody has its rows in hand, and none was published."""

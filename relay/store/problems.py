@@ -86,6 +86,8 @@ class _WantedIndex:
     predicate: str
     why: str
     blocking: bool = False
+    opt_in: str = ""
+    """The migration that makes it; the name of the index follows the table's."""
 
     @property
     def columns(self) -> str:
@@ -102,15 +104,36 @@ _INDEXES = (
 )
 
 
-def find_problems(facts: Facts, schema: str, table: str) -> tuple[Problem, ...]:
+_KEYS = _WantedIndex(
+    "key",
+    'key COLLATE "C", id',
+    _PENDING,
+    "RELAY_ORDERING=key finds the next row of each key by it",
+    blocking=True,
+    opt_in="ordering",
+)
+_FAILED_KEYS = _WantedIndex(
+    "failed_key",
+    'key COLLATE "C"',
+    "status = 'failed' AND key IS NOT NULL",
+    "RELAY_FAILED_BLOCKS_KEY=true asks it for each key",
+    blocking=True,
+    opt_in="ordering",
+)
+
+
+def find_problems(
+    facts: Facts, schema: str, table: str, *, ordered: bool = False, failed_blocks_key: bool = False
+) -> tuple[Problem, ...]:
     """Return everything that is wrong, the gravest first."""
+    wanted = (*_INDEXES, *([_KEYS] if ordered else []), *([_FAILED_KEYS] if failed_blocks_key else []))
     return (
         tuple(_server(facts))
         or tuple(_absent(facts, schema, table))
         or (
             *_columns(facts, schema, table),
             *_rights(facts, schema, table),
-            *_indexes(facts, schema, table),
+            *_indexes(facts, schema, table, wanted),
             *_habits(facts, schema, table),
         )
     )
@@ -183,13 +206,15 @@ def _rights(facts: Facts, schema: str, table: str) -> Iterator[Problem]:
         )
 
 
-def _indexes(facts: Facts, schema: str, table: str) -> Iterator[Problem]:
-    for want in _INDEXES:
+def _indexes(facts: Facts, schema: str, table: str, wanted: Iterable[_WantedIndex]) -> Iterator[Problem]:
+    for want in wanted:
         fitting = [index for index in facts.indexes if _fits(index, want)]
         if any(index.valid for index in fitting):
             continue
         text = f"no index on {want.columns}: {want.why}"
         fix = f"CREATE INDEX CONCURRENTLY ON {quoted(schema)}.{quoted(table)} {want.columns};"
+        if want.opt_in:
+            fix = f"relay migrate up {want.opt_in}"
         for index in fitting:
             text = f"index {index.name} is not valid: {want.why}"
             fix = f"REINDEX INDEX CONCURRENTLY {quoted(schema)}.{quoted(index.name)};"
@@ -200,7 +225,8 @@ def _fits(index: Index, want: _WantedIndex) -> bool:
     """Compare by definition, so that a team's own name for the index will do."""
     if not index.ordered or index.descending:
         return False
-    return index.keys[0] == want.key and _plain(index.predicate or "") == want.predicate
+    keys = want.key.split(", ")
+    return list(index.keys[: len(keys)]) == keys and _plain(index.predicate or "") == want.predicate
 
 
 def _plain(predicate: str) -> str:

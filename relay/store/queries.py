@@ -21,6 +21,11 @@ _WEIGHTS: dict[str, LiteralString] = {
 }
 """By the type of the payload: the size, or a guess of it, that reads nothing out of TOAST."""
 PAYLOAD_TYPES = tuple(_WEIGHTS)
+_FROM_LOW: LiteralString = "id >= %(low)s::bigint"
+_CHOSEN: LiteralString = "id = ANY (%(ids)s::bigint[])"
+"""The rows that a claim may take: any from the low-water mark on, or those whose turn it is."""
+_STOPPED: LiteralString = "EXISTS (SELECT FROM {table} AS f WHERE f.status = 'failed' AND f.key COLLATE \"C\" = v.key)"
+"""Whether a failed row blocks a key; it rides on the index message_failed_key."""
 UTF8 = "UTF8"
 SQL_ASCII = "SQL_ASCII"
 """The encoding of a database that has none: its bytes were never promised to be UTF-8 and are sent as they are."""
@@ -41,6 +46,8 @@ class Queries:
     release: bytes
     settled: bytes
     give_back: bytes
+    take_turn: bytes
+    turns: bytes
     backlog: bytes
     cleanup_sent: bytes
     cleanup_failed: bytes
@@ -49,15 +56,22 @@ class Queries:
     requeue: bytes
 
 
-def compose(schema: str, table: str) -> Queries:
-    """Compose them for that table."""
-    names = _names(schema, table)
+def compose(schema: str, table: str, *, ordered: bool = False, failed_blocks_key: bool = False) -> Queries:
+    """Compose them for that table; `ordered`: for claims of chosen rows, by turns."""
+    names = _names(schema, table, ordered=ordered)
+    names |= {
+        "ordered": _truth(ordered),
+        "failed_blocks": _truth(failed_blocks_key),
+        "stopped": sql.SQL(_STOPPED if failed_blocks_key else "FALSE").format(table=names["table"]),
+    }
     return Queries(**{field.name: _composed(field.name, names) for field in fields(Queries)})
 
 
-def compose_claim(schema: str, table: str, *, payload_type: str, payload_type_id: int, encoding: str) -> bytes:
+def compose_claim(
+    schema: str, table: str, *, payload_type: str, payload_type_id: int, encoding: str, ordered: bool = False
+) -> bytes:
     """Compose the claim. `encoding` is the database's, `payload_type` one of PAYLOAD_TYPES or what a domain is over."""
-    names = _names(schema, table) | {
+    names = _names(schema, table, ordered=ordered) | {
         "body": _body(payload_type, encoding),
         "weight": sql.SQL(_WEIGHTS[payload_type]),
         "payload_type_id": sql.Literal(payload_type_id),
@@ -76,13 +90,18 @@ def quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
-def _names(schema: str, table: str) -> dict[str, sql.Composable]:
+def _names(schema: str, table: str, *, ordered: bool) -> dict[str, sql.Composable]:
     quoted_schema = identifier(schema)
     return {
         "schema": quoted_schema,
         "table": sql.SQL("{}.{}").format(quoted_schema, identifier(table)),
         "table_name": sql.SQL(sql.Literal(f"{quoted(schema)}.{quoted(table)}").as_string(None).replace("%", "%%")),
+        "those": sql.SQL(_CHOSEN if ordered else _FROM_LOW),
     }
+
+
+def _truth(holds: bool) -> sql.SQL:  # noqa: FBT001 - the word itself
+    return sql.SQL("TRUE" if holds else "FALSE")
 
 
 def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:

@@ -67,7 +67,8 @@ async def take_alone(cursor: Cursor, queries: Queries, claim: bytes, params: Map
     (row_id,) = due
     try:
         async with cursor.connection.transaction():
-            return await (await cursor.execute(claim, {**params, "low": row_id, "rows": 1})).fetchall()
+            only = {**params, "low": row_id, "ids": [row_id], "rows": 1}
+            return await (await cursor.execute(claim, only)).fetchall()
     except psycopg.Error as error:
         refused = blame(error)
         if refused is None:

@@ -12,9 +12,9 @@ GRACE_S = 3.0
 
 async def sample(connections: Connections, query: bytes, cap: int) -> Backlog:
     """Count up to `cap` rows of each kind; ends within seconds however large the table is."""
-    async with connections.transaction("backlog", SAMPLE, SAMPLE_TIMEOUT_S + GRACE_S) as conn:
+    async with connections.transaction("backlog", SAMPLE, seconds=SAMPLE_TIMEOUT_S + GRACE_S) as conn:
         cursor = await conn.execute(query, {"cap": cap}, binary=True)
-        ((pending, retrying, failed, oldest_age_s, sampled_at, deleted),) = await cursor.fetchall()
+        ((pending, retrying, failed, oldest_age_s, sampled_at, deleted, blocked_keys),) = await cursor.fetchall()
     return Backlog(
         pending=min(pending, cap),
         retrying=min(retrying, cap),
@@ -23,6 +23,7 @@ async def sample(connections: Connections, query: bytes, cap: int) -> Backlog:
         oldest_age_s=oldest_age_s,
         sampled_at=sampled_at,
         deleted=deleted,
+        blocked_keys=min(blocked_keys, cap),
     )
 
 
@@ -50,7 +51,7 @@ async def number(
     connections: Connections, op: str, query: bytes, *, older_than: timedelta | None, max_rows: int = 0
 ) -> int:
     """Ask a question whose answer is a number."""
-    async with connections.transaction(op, UPKEEP, UPKEEP_TIMEOUT_S + GRACE_S) as conn:
+    async with connections.transaction(op, UPKEEP, seconds=UPKEEP_TIMEOUT_S + GRACE_S) as conn:
         cursor = await conn.execute(query, {"older_than": older_than, "max_rows": max_rows})
         ((answer,),) = await cursor.fetchall()
     return int(answer)

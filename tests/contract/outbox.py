@@ -52,6 +52,7 @@ class Outbox(Protocol):
         headers: str = "{}",
         delay_s: float = 0.0,
         age_s: float = 0.0,
+        key: str | None = None,
     ) -> list[int]:
         """Commit rows created `age_s` seconds ago and due in `delay_s`; their ids. Texts as jsonb would spell them."""
         ...

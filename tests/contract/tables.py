@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from relay import migrate
 from relay.model import Fault
 from relay.ports import Store, StoreUnavailable
 from services.proxy import Proxy
@@ -24,11 +25,23 @@ GATE = 8128
 class MemoryOutbox:
     """The double's."""
 
-    def __init__(self, *, batch_bytes: int = 2**20, message_bytes_max: int = 2**20) -> None:
+    def __init__(
+        self,
+        *,
+        batch_bytes: int = 2**20,
+        message_bytes_max: int = 2**20,
+        ordered: bool = False,
+        failed_blocks_key: bool = False,
+    ) -> None:
         self._loop_time = asyncio.get_running_loop().time
         self._passed_s = 0.0
         self.store = MemoryStore(
-            self.now, lease_s=LEASE_S, batch_bytes=batch_bytes, message_bytes_max=message_bytes_max
+            self.now,
+            lease_s=LEASE_S,
+            batch_bytes=batch_bytes,
+            message_bytes_max=message_bytes_max,
+            ordered=ordered,
+            failed_blocks_key=failed_blocks_key,
         )
         self._last_id = 0
 
@@ -51,9 +64,10 @@ class MemoryOutbox:
         headers: str = "{}",
         delay_s: float = 0.0,
         age_s: float = 0.0,
+        key: str | None = None,
     ) -> list[int]:
         ids = [await self.reserve() if id is None else id for _ in range(n)]
-        columns: dict[str, Any] = {"payload": payload.encode(), "headers": headers}
+        columns: dict[str, Any] = {"payload": payload.encode(), "headers": headers, "key": key}
         for row_id in ids:
             self.store.commit(id=row_id, delay_s=delay_s, age_s=age_s, **columns)
         return ids
@@ -140,13 +154,14 @@ class PostgresOutbox:
         headers: str = "{}",
         delay_s: float = 0.0,
         age_s: float = 0.0,
+        key: str | None = None,
     ) -> list[int]:
         ids = [await self.reserve() if id is None else id for _ in range(n)]
         await self._db.fetch(
-            "INSERT INTO {table} (id, routing_key, payload, headers, available_at, created_at) OVERRIDING SYSTEM VALUE "
-            "SELECT id, 'order.created', %s, %s, now() + make_interval(secs => %s), now() - make_interval(secs => %s) "
-            "FROM unnest(%s::bigint[]) AS id",
-            (payload, headers, delay_s, age_s, ids),
+            "INSERT INTO {table} (id, routing_key, payload, headers, key, available_at, created_at) "
+            "OVERRIDING SYSTEM VALUE SELECT id, 'order.created', %s, %s, %s, "
+            "now() + make_interval(secs => %s), now() - make_interval(secs => %s) FROM unnest(%s::bigint[]) AS id",
+            (payload, headers, key, delay_s, age_s, ids),
         )
         return ids
 
@@ -239,6 +254,8 @@ async def on_postgres(
     db: Database, proxy: Callable[[str, int], Awaitable[Proxy]], stack: AsyncExitStack, **limits: int
 ) -> Outbox:
     """A real one; closed with the stack."""
+    if limits.get("ordered"):
+        await asyncio.to_thread(migrate.up, db.url, only="ordering")
     server = urlsplit(db.url)
     assert server.hostname
     assert server.port

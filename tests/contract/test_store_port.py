@@ -6,10 +6,7 @@ too long for a message, and the size of an error text. Only Postgres is asked ab
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,34 +15,10 @@ from relay.decide import SUSPECT_CLAIMS
 from relay.model import Claim, Failed, Fault, Mark, Refusal, Release, Retry, Sent
 from relay.ports import Store, StoreUnavailable
 from tests.contract.outbox import LEASE_S, SLOW_S, MakeOutbox, Outbox, Seen
-from tests.contract.tables import MemoryOutbox, on_postgres
 from tests.stores import ids, sent
 
 WHY = "rejected: no"
 NOBODY = UUID(int=2**127)
-
-
-@pytest.fixture(params=["double", "postgres"])
-def server(request: pytest.FixtureRequest) -> Callable[..., Any] | None:
-    """What makes a real outbox; None for the double."""
-    if request.param == "double":
-        return None
-    db, proxy = request.getfixturevalue("db"), request.getfixturevalue("proxy")
-    return lambda stack, **limits: on_postgres(db, proxy, stack, **limits)
-
-
-@pytest.fixture
-async def an_outbox(server: Callable[..., Any] | None) -> AsyncIterator[MakeOutbox]:
-    """Makes outboxes with other limits: `await an_outbox(batch_bytes=…, message_bytes_max=…)`."""
-    async with AsyncExitStack() as stack:
-
-        async def make(**limits: int) -> Outbox:
-            if server is None:
-                return MemoryOutbox(**limits)
-            outbox: Outbox = await server(stack, **limits)
-            return outbox
-
-        yield make
 
 
 @pytest.fixture

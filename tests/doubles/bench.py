@@ -25,7 +25,12 @@ class Bench:
         self.began_at = now()
         given: dict[str, Any] = {"seal": SEAL, "retry": RetryPolicy(max_failures=3)}
         self.policy = EnginePolicy(**(given | policy))
-        self.store = MemoryStore(now, lease_s=self.policy.lease_s)
+        self.store = MemoryStore(
+            now,
+            lease_s=self.policy.lease_s,
+            ordered=self.policy.ordered,
+            failed_blocks_key=self.policy.failed_blocks_key,
+        )
         self.publisher = ScriptedPublisher(now)
         self.observer = RecordingObserver(now)
         self.engine = Engine(

@@ -43,9 +43,18 @@ class MemoryStore:
         batch_bytes: int = 8 * 2**20,
         message_bytes_max: int = 2**20,
         table: Table | None = None,
+        ordered: bool = False,
+        failed_blocks_key: bool = False,
     ) -> None:
         self._now = now
-        self.table = table or Table(now, lease_s=lease_s, batch_bytes=batch_bytes, message_bytes_max=message_bytes_max)
+        self.table = table or Table(
+            now,
+            lease_s=lease_s,
+            batch_bytes=batch_bytes,
+            message_bytes_max=message_bytes_max,
+            ordered=ordered,
+            failed_blocks_key=failed_blocks_key,
+        )
         self.rows = self.table.rows
         self.calls: list[tuple[str, float]] = []
         """Every question asked, and when."""

@@ -38,8 +38,19 @@ class Stored:
 class Table:
     """Rows, and the rules by which they change hands."""
 
-    def __init__(self, now: Callable[[], float], *, lease_s: float, batch_bytes: int, message_bytes_max: int) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        lease_s: float,
+        batch_bytes: int,
+        message_bytes_max: int,
+        ordered: bool = False,
+        failed_blocks_key: bool = False,
+    ) -> None:
         self.now = now
+        self.ordered = ordered
+        self._failed_blocks_key = failed_blocks_key
         self.rows: dict[int, Stored] = {}
         self._lease_s = lease_s
         self._batch_bytes = batch_bytes
@@ -79,6 +90,10 @@ class Table:
         """Nobody holds the row."""
         return stored.claimed_until is None or stored.claimed_until <= self.now()
 
+    def pending(self) -> list[int]:
+        """The rows that are neither sent nor given up."""
+        return [row_id for row_id, stored in self.rows.items() if stored.status == "pending"]
+
     def ours(self, row_id: int, token: UUID) -> bool:
         """The row is that lease's, also when it ran out and nobody took the row since."""
         stored = self.rows.get(row_id)
@@ -86,8 +101,25 @@ class Table:
 
     def due(self, low: int, limit: int) -> list[int]:
         """The first rows that may be claimed."""
+        if self.ordered:
+            return self._in_order()[:limit]
         found = (i for i, s in self.rows.items() if i >= low and s.status == "pending" and s.available_at <= self.now())
         return sorted(row_id for row_id in found if self.free(self.rows[row_id]))[:limit]
+
+    def _in_order(self) -> list[int]:
+        """Rows that may be claimed and before which no row of their key waits or is in somebody's hands."""
+        blocked: set[str | None] = set()
+        if self._failed_blocks_key:
+            blocked = {stored.row.key for stored in self.rows.values() if stored.status == "failed"} - {None}
+        found: list[int] = []
+        for row_id, stored in sorted(self.rows.items()):
+            if stored.status != "pending" or stored.row.key in blocked:
+                continue
+            if stored.available_at <= self.now() and self.free(stored):
+                found.append(row_id)
+            elif stored.row.key is not None:
+                blocked.add(stored.row.key)
+        return found
 
     def cut(self, due: Sequence[int]) -> list[int]:
         """As many of them as fit the limit of bytes; at least one. A row over the largest message costs nothing.

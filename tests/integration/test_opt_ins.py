@@ -56,7 +56,13 @@ def valid(schema: str = "outbox", table: str = "message") -> list[tuple[Any, ...
     names = Names(schema, table)
     failed = "((status = 'failed'::text) AND (key IS NOT NULL))"
     return [
-        (names.derived("_key"), True, "Claims in order of key walk it.", "(status = 'pending'::text)", "5 1"),
+        (
+            names.derived("_key"),
+            True,
+            "Claims that keep order per key go from key to key by it.",
+            "(status = 'pending'::text)",
+            "5 1",
+        ),
         (names.derived("_failed_key"), True, "Finds keys that a failed row blocks.", failed, "5"),
     ]
 

@@ -20,7 +20,7 @@ REASONS = {
 
 def verdict(world: World) -> list[str]:
     """Return every promise that was broken."""
-    return [*world.witness.wrong, *_whole(world), *_rows(world), *_repeated(world), *_sums(world)]
+    return [*world.witness.wrong, *_whole(world), *_rows(world), *_repeated(world), *_order(world), *_sums(world)]
 
 
 def _whole(world: World) -> Iterator[str]:
@@ -30,12 +30,17 @@ def _whole(world: World) -> Iterator[str]:
         yield f"published, and never committed: {sorted(phantoms)}"
     if missing := world.committed - rows:
         yield f"rows vanished: {sorted(missing)}"
-    if held := [row_id for row_id, stored in world.table.rows.items() if stored.claimed_until is not None]:
+    if held := [row_id for row_id, stored in _freed(world) if stored.claimed_until is not None]:
         yield f"still leased: {held}"
 
 
+def _freed(world: World) -> list[tuple[int, Stored]]:
+    """All rows but those that a failed one of their key stops; of these a dead relay's lease may be left."""
+    return [each for each in world.table.rows.items() if each[1].status != "pending" or not world.stopped(each[0])]
+
+
 def _rows(world: World) -> Iterator[str]:
-    for row_id, stored in world.table.rows.items():
+    for row_id, stored in _freed(world):
         fate, struck = world.broker.bad.get(row_id), world.broker.struck[row_id]
         confirmed = any(write.state == "confirmed" for write in world.witness.writes[row_id])
         match stored.status:
@@ -74,6 +79,21 @@ def _repeated(world: World) -> Iterator[str]:
     for row_id, extra in again.items():
         if extra >= world.witness.excuses(row_id):
             yield f"row {row_id} was repeated {extra} times"
+
+
+def _order(world: World) -> Iterator[str]:
+    """The first messages of a key came in the order of their rows, but for rows that were given up."""
+    if not world.ordered:
+        return
+    last: dict[str, int] = {}
+    for row_id in world.broker.queue:  # in the order in which each came first
+        stored = world.table.rows.get(row_id)
+        if stored is None or stored.row.key is None or stored.status == "failed":
+            continue
+        before = last.setdefault(stored.row.key, row_id)
+        if before > row_id:
+            yield f"row {row_id} came after row {before} of its key {stored.row.key}"
+        last[stored.row.key] = row_id
 
 
 def _sums(world: World) -> Iterator[str]:

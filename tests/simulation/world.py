@@ -24,6 +24,7 @@ CALM_S = 600.0
 """Within so long after the last fault all must be well: some leases, rests and backoffs, one after the other."""
 ROWS_MAX = 60
 MAX_FAILURES = 3
+KEYS = ("a", "b", "c", None)
 DOWN = (Fault.REFUSED, Fault.AUTH, Fault.UNREACHABLE, Fault.TIMEOUT)
 
 
@@ -36,6 +37,9 @@ class World:
         self.chance = chance = random.Random(seed)
         self.weather = weather(seed, chance)
         self.witness = Witness(self.loop.time)
+        self.ordered = seed // 10 % 2 == 1
+        """Every other ten seeds keep order, in any weather."""
+        self.failed_blocks_key = self.ordered and seed // 20 % 2 == 1
         self.policy = EnginePolicy(
             SealPolicy("events", 2**20),
             retry=RetryPolicy(max_failures=MAX_FAILURES, max_s=5.0),
@@ -44,9 +48,16 @@ class World:
             lanes=chance.randint(1, 3),
             batch_size=chance.choice((1, 5, 20)),
             lease_s=chance.choice((10.0, 20.0)),
+            ordered=self.ordered,
+            failed_blocks_key=self.failed_blocks_key,
         )
         self.table = WatchedTable(
-            self.loop.time, lease_s=self.policy.lease_s, batch_bytes=2**20, message_bytes_max=2**20
+            self.loop.time,
+            lease_s=self.policy.lease_s,
+            batch_bytes=2**20,
+            message_bytes_max=2**20,
+            ordered=self.ordered,
+            failed_blocks_key=self.failed_blocks_key,
         )
         self.table.witness = self.witness
         self.way_s = chance.choice((0.0005, 0.005, 0.05))
@@ -107,8 +118,14 @@ class World:
         return not self._unwell()
 
     def _unwell(self) -> list[object]:
-        pending = [row_id for row_id, stored in self.table.rows.items() if stored.status == "pending"]
+        pending = [row_id for row_id in self.table.pending() if not self.stopped(row_id)]
         return [*pending, *(relay.name for relay in self.relays if not relay.well)]
+
+    def stopped(self, row_id: int) -> bool:
+        """Return whether a failed row of the key stops this one for good."""
+        key = self.table.rows[row_id].row.key
+        alike = [stored for stored in self.table.rows.values() if stored.row.key == key]
+        return self.failed_blocks_key and key is not None and any(stored.status == "failed" for stored in alike)
 
     async def _end(self) -> None:
         self.ending = True
@@ -143,7 +160,7 @@ class World:
             if pick.random() < 0.2:
                 self.reserved.append(self._last_id)
             else:
-                self._commit(self._last_id)
+                self._commit(self._last_id, key=pick.choice(KEYS) if self.ordered else None)
         for row_id in tuple(self.reserved):
             if pick.random() < 0.3:
                 self.reserved.remove(row_id)
@@ -151,12 +168,13 @@ class World:
                     self._commit(row_id)
                     self.witness.happened["late commit"] += any(later > row_id for later in self.witness.writes)
 
-    def _commit(self, row_id: int) -> None:
+    def _commit(self, row_id: int, *, key: str | None = None) -> None:
+        """Commit a row; one that commits late has no key, for order is promised to those who write a key in turns."""
         if self.database_down is not None:
             return
         self._doom(row_id)
         now = self.loop.time()
-        self.table.rows[row_id] = Stored(a_row(id=row_id, message_id=str(UUID(int=row_id))), now, now)
+        self.table.rows[row_id] = Stored(a_row(id=row_id, message_id=str(UUID(int=row_id)), key=key), now, now)
         self.committed.add(row_id)
         if self.chance.random() < 0.2:
             self.table.lazily(partial(self._erase, row_id))

@@ -335,13 +335,14 @@ def a_backlog() -> Backlog:
 def test_a_sample_sets_the_gauges_and_the_status(seen: Observatory) -> None:
     before = series(seen)
     assert seen.status()["backlog"] is None
-    seen.sampled(a_backlog())
+    seen.sampled(replace(a_backlog(), blocked_keys=4))
 
     assert changed(before, seen) == {
         'relay_outbox_rows{state="pending"}': 100_000,
         'relay_outbox_rows{state="retrying"}': 3,
         'relay_outbox_rows{state="failed"}': 2,
         "relay_outbox_rows_capped": 1,
+        "relay_outbox_blocked_keys": 4,
         "relay_outbox_oldest_pending_age_seconds": 12.5,
         "relay_outbox_sample_timestamp_seconds": 1_700_000_000.0,
     }
@@ -350,6 +351,7 @@ def test_a_sample_sets_the_gauges_and_the_status(seen: Observatory) -> None:
         "retrying": 3,
         "failed": 2,
         "capped": True,
+        "blocked_keys": 4,
         "oldest_pending_age_seconds": 12.5,
         "sampled_at": "2023-11-14T22:13:20.000Z",
     }

@@ -32,6 +32,7 @@ DESIGNED = {
     "RELAY_POLL_MAX_SECONDS": "0.5",
     "RELAY_RESCAN_SECONDS": "5",
     "RELAY_ORDERING": "none",
+    "RELAY_FAILED_BLOCKS_KEY": "false",
     "RELAY_BACKLOG_SAMPLE_SECONDS": "10",
     "RELAY_BACKLOG_COUNT_CAP": "100000",
     "RELAY_SHUTDOWN_GRACE_SECONDS": "25",
@@ -161,8 +162,10 @@ def test_choices_may_be_written_in_capitals() -> None:
     assert (settings.log_level, settings.log_format) == ("debug", "console")
 
 
-def test_order_by_key_is_said_to_come_later() -> None:
-    assert "later version" in the_problem(RELAY_ORDERING="key")
+def test_a_failed_row_can_block_its_key_only_where_order_is_kept() -> None:
+    assert load(REQUIRED | {"RELAY_ORDERING": "Key", "RELAY_FAILED_BLOCKS_KEY": "true"}).failed_blocks_key
+    assert "RELAY_ORDERING=key" in the_problem(RELAY_FAILED_BLOCKS_KEY="true")
+    assert the_problem(RELAY_FAILED_BLOCKS_KEY="perhaps").endswith("neither true nor false; allowed: true or false")
 
 
 def test_the_default_exchange_is_named_and_never_empty() -> None:

@@ -13,7 +13,7 @@ from tests.simulation.verdict import verdict
 
 SEEDS = 300
 BLOCKS = 10
-CALM, TERMINATED, STORMY = 0, 1, 7
+CALM, TERMINATED, STORMY, ORDERED = 0, 1, 7, 10
 """Seeds whose last digit tells the weather."""
 MET = frozenset({
     "ack", "ack multiple", "nack", "nack multiple", "ghost", "late delivery", "bystanders", "late commit",
@@ -118,6 +118,21 @@ def burn(world: World) -> None:
 def miscount(world: World) -> None:
     """A relay tells of too few."""
     world.past[0].observer.reports.clear()
+
+
+def overtake(world: World) -> None:
+    """A message comes before an earlier one of its key."""
+    alike = [row_id for row_id, stored in world.table.rows.items() if stored.row.key == "a"]
+    times = world.broker.queue.pop(alike[0])
+    world.broker.queue[alike[0]] = times
+
+
+@pytest.mark.parametrize("wrong", [overtake])
+def test_the_verdict_sees_that_order_was_not_kept(wrong: Callable[[World], None]) -> None:
+    world = live(ORDERED)
+    assert verdict(world) == []
+    wrong(world)
+    assert any("of its key a" in line for line in verdict(world))
 
 
 @pytest.mark.parametrize("wrong", [lose, invent, repeat, erase, blame, forget, charge, burn, miscount])

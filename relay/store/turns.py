@@ -1,0 +1,45 @@
+"""Claims that keep order per key: one relay at a time chooses rows, so that none is taken before an earlier one."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from relay.store.queries import Queries
+from relay.store.rounds import Choice, Place, Round, choose, look_size, orphans
+
+
+class Turns:
+    """Where this relay's round of the keys is."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._round = Round()
+        self._choice = Choice((), (), more=False)
+
+    @property
+    def more(self) -> bool:
+        """The next look may find rows at once."""
+        return self._choice.more
+
+    async def choose(self, cursor: psycopg.AsyncCursor[Any], params: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the rows whose turn it is, in order of id; the transaction must hold the turn of the table.
+
+        A claim from 0 looks at every pending row anew, as some may have been committed late.
+        """
+        low = min(params["low"], self._round.low)
+        known = {
+            "low": low,
+            "after": self._round.keys.after,
+            "after_unkeyed": self._round.unkeyed.after,
+            "each": self._round.each,
+            "look": look_size(params["rows"]),
+        }
+        places = [Place._make(record) for record in await (await cursor.execute(self._queries.turns, known)).fetchall()]
+        self._round, self._choice = choose(self._round, places, params["rows"], now=time.monotonic())
+        return self._choice.ids
+
+    def orphans(self, taken: Sequence[int]) -> frozenset[int]:
+        """Return which of the rows just taken must be given back at once."""
+        return orphans(self._choice, frozenset(taken))

@@ -1,0 +1,148 @@
+"""Claims that keep order per key, where several meet on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from random import Random
+
+import pytest
+
+from relay import migrate
+from relay.model import Mark, Refusal, Release, Retry, Sent
+from relay.ports import StoreUnavailable
+from relay.store import PostgresStore
+from tests.builders import Database, eventually
+from tests.stores import a_store, claim, ids
+
+RELAYS = 4
+ROUNDS = 60
+
+
+@pytest.fixture
+async def outbox(db: Database) -> Database:
+    """A table with the indexes of the ordering."""
+    await asyncio.to_thread(migrate.up, db.url, only="ordering")
+    return db
+
+
+@pytest.fixture
+async def stores(outbox: Database) -> AsyncIterator[list[PostgresStore]]:
+    """Those of several relays."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(a_store(outbox.url, ordered=True)) for _ in range(RELAYS)]
+
+
+async def test_claims_of_many_relays_at_once_never_take_a_row_before_an_earlier_one(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """Each relay checks at every claim that what came before its rows is settled, as it alone could then know."""
+    luck = Random(1)
+    keys = {row_id: number % 7 for number, row_id in enumerate(await outbox.insert(n=700, key=lambda n: f"k{n % 7}"))}
+    settled: set[int] = set()
+
+    async def relay(store: PostgresStore) -> None:
+        while len(settled) < len(keys):
+            taken = await store.claim(limit=luck.randint(1, 20), low=luck.choice([0, 1]))
+            for row in taken.rows:
+                earlier = {other for other, key in keys.items() if key == keys[row.id] and other < row.id}
+                assert earlier <= settled | set(ids(taken)), f"row {row.id} was taken too early"
+            await asyncio.sleep(0)
+            marks: list[Mark] = [
+                Sent(row.id, row.message_id) if luck.random() < 0.8 else Release(row.id) for row in taken.rows
+            ]
+            broken = {keys[mark.row_id]: mark.row_id for mark in reversed(marks) if isinstance(mark, Release)}
+            kept = [mark for mark in marks if mark.row_id < broken.get(keys[mark.row_id], 1 << 60)]
+            given_back: list[Mark] = [Release(mark.row_id) for mark in marks if mark not in kept]
+            settled.update(mark.row_id for mark in kept)
+            if marks:
+                await store.settle(taken.token, [*kept, *given_back])
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(relay, stores))
+    assert await outbox.statuses() == {"sent": len(keys)}
+
+
+async def test_a_row_is_given_back_when_an_earlier_one_was_locked_in_the_moment_of_the_claim(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """Its late owner is just marking it, perhaps to wait: then nothing may go out behind it."""
+    first, second = await outbox.insert(n=2, key="a")
+    (other,) = await outbox.insert(key="b")
+    keeper = await outbox.connect()
+    async with keeper.transaction():
+        await keeper.execute("SELECT FROM outbox.message WHERE id = %s FOR NO KEY UPDATE", (first,))
+        assert ids(await claim(stores[0])) == [other]
+    rows = await outbox.fetch("SELECT claims, claimed_until FROM {table} WHERE id = ANY(%s)", ([first, second],))
+    assert rows == [(0, None), (0, None)]
+    assert ids(await claim(stores[0])) == [first, second]
+
+
+async def test_a_relay_stopped_in_the_midst_of_its_claim_holds_up_the_others_for_a_moment_only(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """The server ends its session, and with it the turn: nobody meets an outage for it."""
+    await outbox.insert(n=3, key="a")
+    await stores[0].ready()
+    stopped = await outbox.connect()
+    await stopped.execute("BEGIN")
+    await stopped.execute("SET LOCAL idle_in_transaction_session_timeout = 1500")
+    await stopped.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
+    assert len((await claim(stores[0])).rows) == 3
+    await stopped.close()
+
+
+async def test_who_waits_for_the_turn_too_long_says_so(outbox: Database, stores: list[PostgresStore]) -> None:
+    await outbox.insert(key="a")
+    keeper = await outbox.connect()
+    async with keeper.transaction():
+        await keeper.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await claim(stores[0])
+    assert len((await claim(stores[0])).rows) == 1
+
+
+async def test_two_tables_of_a_database_do_not_wait_for_each_other(outbox: Database) -> None:
+    await asyncio.to_thread(migrate.up, outbox.url, schema="second")
+    await asyncio.to_thread(migrate.up, outbox.url, schema="second", only="ordering")
+    keeper = await outbox.connect()
+    async with keeper.transaction(), a_store(outbox.url, ordered=True, schema="second") as store:
+        await keeper.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
+        assert (await claim(store)).rows == ()
+
+
+async def test_a_key_may_hold_anything_and_be_empty(outbox: Database, stores: list[PostgresStore]) -> None:
+    """Also where a language would sort otherwise, and where a key is longer than what is read of it."""
+    strange = ["", " ", "\x01", "ä", "Z", "z", "a\x01", "%s", "x" * 1200, "x" * 1200 + "y", "'"]
+    given = await outbox.insert(n=len(strange), key=lambda number: strange[number])
+    assert ids(await claim(stores[0])) == given
+
+
+async def test_a_million_rows_behind_a_blocked_key_cost_a_claim_nothing(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """Counted in pages that a claim touches, scaled down to thirty thousand."""
+    (first,) = await outbox.insert(key="busy")
+    taken = await claim(stores[0])
+    await stores[0].settle(taken.token, [Retry(first, Refusal.REJECTED, 3600.0, "full")])
+    await outbox.fetch(
+        "INSERT INTO {table} (routing_key, key, payload) SELECT 'x', 'busy', '{{}}' FROM generate_series(1, 30000)"
+    )
+    (other,) = await outbox.insert(key="calm")
+    await stores[1].ready()
+
+    async def pages() -> int:
+        await outbox.fetch("SELECT pg_stat_force_next_flush()")
+        query = "SELECT idx_blks_hit + idx_blks_read + heap_blks_hit + heap_blks_read FROM pg_statio_user_tables"
+        ((count,),) = await outbox.fetch(query + " WHERE relname = 'message'")
+        return int(count)
+
+    before = await pages()
+    assert ids(await claim(stores[1])) == [other]
+    await stores[1].close()  # a session tells the statistics at its end
+
+    async def told() -> int:
+        now = await pages()
+        assert now > before
+        return now
+
+    assert await eventually(told) - before < 200
