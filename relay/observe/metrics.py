@@ -45,7 +45,7 @@ METRICS: Mapping[str, str] = {
         "Rows not sent, at the last sample; pending counts the retrying ones too. Exact up to RELAY_BACKLOG_COUNT_CAP. "
         f"{_TABLE_WIDE}"
     ),
-    "relay_outbox_rows_capped": f"1 when the true number of rows is larger than relay_outbox_rows. {_TABLE_WIDE}",
+    "relay_outbox_rows_capped": f"1 when there may be more rows than relay_outbox_rows says. {_TABLE_WIDE}",
     "relay_outbox_oldest_pending_age_seconds": (
         f"How long the oldest pending row has been due, at the last sample; 0 without any. {_TABLE_WIDE}"
     ),

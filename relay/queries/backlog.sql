@@ -1,12 +1,20 @@
--- Samples the backlog: rows that wait, retry and failed, each counted up to :cap, the age of the oldest due
--- row, how many rows were ever deleted, and with order per key how many keys a refused row blocks.
+-- Samples the backlog: rows that wait from :low on, rows that retry and that failed, each counted up to :cap, the age of
+-- the oldest due row, the first row that waits, how many rows were ever deleted, and with order per key how many keys a
+-- refused row blocks.
 -- Rides on the indexes message_pending, message_retrying and message_failed; ORDER BY id keeps it to them, whatever
 -- the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
+WITH waiting AS MATERIALIZED (
+  SELECT count(*) AS pending, min(id) AS first
+  FROM (
+    SELECT id
+    FROM {table}
+    WHERE status = 'pending' AND id >= %(low)s::bigint
+    ORDER BY id
+    LIMIT %(cap)s::bigint + 1
+  ) AS p
+)
 SELECT
-  (
-    SELECT count(*)
-    FROM (SELECT FROM {table} WHERE status = 'pending' ORDER BY id LIMIT %(cap)s::bigint + 1) AS p
-  ) AS pending,
+  waiting.pending,
   (
     SELECT count(*)
     FROM (SELECT FROM {table} WHERE status = 'pending' AND failures > 0 ORDER BY id LIMIT %(cap)s::bigint + 1) AS r
@@ -16,19 +24,21 @@ SELECT
     FROM (SELECT FROM {table} WHERE status = 'failed' ORDER BY id LIMIT %(cap)s::bigint + 1) AS f
   ) AS failed,
   greatest(0, least(extract(epoch FROM now()) - extract(epoch FROM coalesce((
-    -- The head of the index, and of it what is due: messages delayed for later must not make the scan long.
-    SELECT min(due)
-    FROM (
-      SELECT due
+    -- The head of the index, and of it what is due; and the same from :unseen on, so that messages delayed for later
+    -- neither make the walk long nor hide what arrived behind them. It begins behind the dead entries walked above.
+    SELECT min(oldest.due)
+    FROM (VALUES (waiting.first), (greatest(waiting.first, %(unseen)s::bigint))) AS begin (id)
+    CROSS JOIN LATERAL (
+      SELECT head.due
       FROM (
         SELECT id, CASE WHEN failures = 0 THEN available_at ELSE created_at END AS due
         FROM {table}
-        WHERE status = 'pending'
+        WHERE status = 'pending' AND id >= begin.id
         ORDER BY id
         LIMIT %(cap)s
       ) AS head
-      WHERE due <= now()
-      ORDER BY id
+      WHERE head.due <= now()
+      ORDER BY head.id
       LIMIT 1000
     ) AS oldest
   ), now())), 1e9))::float8 AS oldest_age_s,
@@ -54,4 +64,6 @@ SELECT
         LIMIT %(cap)s::bigint + 1
       )
     ) AS b
-  ) AS blocked_keys
+  ) AS blocked_keys,
+  waiting.first::bigint AS first
+FROM waiting

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         10, ge=1, le=3600, description="Time between two samples of the backlog for the metrics."
     )
     backlog_count_cap: int = Field(
-        100_000, ge=100, le=100_000_000, description="The backlog is counted up to this; beyond it is “at least”."
+        10_000, ge=100, le=100_000_000, description="The backlog is counted up to this; beyond it is “at least”."
     )
     shutdown_grace_seconds: Seconds = Field(
         25, ge=1, le=3600, description="Time to finish what is in flight after SIGTERM."

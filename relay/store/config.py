@@ -43,7 +43,7 @@ class StoreConfig:
     lease_s: float = 60.0
     pool_size: int = 3
     application_name: str = "outbox-relay"
-    backlog_cap: int = 100_000
+    backlog_cap: int = 10_000
     """Where counting stops."""
     ordered: bool = False
     """Rows of one key are claimed in order of id, whatever other relays do."""

@@ -23,6 +23,7 @@ from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import UTF8, compose, compose_claim
 from relay.store.rows import offered, row_of, suspected
+from relay.store.sampling import Sampler
 from relay.store.turns import Turns
 from relay.store.unflushed import Unflushed
 from relay.store.unreadable import Unreadable
@@ -53,6 +54,7 @@ class PostgresStore:
         self._turns = Turns(self._queries) if config.ordered else None
         self._begin = (IN_TURN, self._queries.take_turn) if config.ordered else (DURABLE,)
         """Of a claim."""
+        self._sampler = Sampler(self._connections, self._queries.backlog, config.backlog_cap)
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
         self._proved_at = 0.0
@@ -162,6 +164,7 @@ class PostgresStore:
 
     async def claim(self, *, limit: int, low: int) -> Claim:
         """Lease up to `limit` due rows with `id >= low`, on disk before it returns."""
+        self._sampler.seen_below(low)
         if self._claim is None:
             await self.ready()
         query = self._claim or await self._verified()
@@ -232,7 +235,7 @@ class PostgresStore:
 
     async def backlog(self) -> Backlog:
         """Sample the whole table's backlog: `pending` holds `retrying`, and each count stops at the cap."""
-        return await upkeep.sample(self._connections, self._queries.backlog, self._config.backlog_cap)
+        return await self._sampler.sample()
 
     async def cleanup(
         self, older_than: timedelta, *, failed: bool = False, batch: int = 5000, dry_run: bool = False

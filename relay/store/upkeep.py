@@ -1,30 +1,10 @@
-"""What is asked beside the loop: the backlog sample, and the cleanup and requeue that an operator starts."""
+"""What an operator starts beside the loop: cleanup and requeue."""
 
 from datetime import timedelta
 
-from relay.model import Backlog
-from relay.store.config import SAMPLE_TIMEOUT_S, UPKEEP_TIMEOUT_S
-from relay.store.pool import SAMPLE, UPKEEP, Connections
-
-GRACE_S = 3.0
-"""For the round trips, on top of what the server is allowed for a statement."""
-
-
-async def sample(connections: Connections, query: bytes, cap: int) -> Backlog:
-    """Count up to `cap` rows of each kind; ends within seconds however large the table is."""
-    async with connections.transaction("backlog", SAMPLE, seconds=SAMPLE_TIMEOUT_S + GRACE_S) as conn:
-        cursor = await conn.execute(query, {"cap": cap}, binary=True)
-        ((pending, retrying, failed, oldest_age_s, sampled_at, deleted, blocked_keys),) = await cursor.fetchall()
-    return Backlog(
-        pending=min(pending, cap),
-        retrying=min(retrying, cap),
-        failed=min(failed, cap),
-        capped=max(pending, retrying, failed) > cap,
-        oldest_age_s=oldest_age_s,
-        sampled_at=sampled_at,
-        deleted=deleted,
-        blocked_keys=min(blocked_keys, cap),
-    )
+from relay.store.config import UPKEEP_TIMEOUT_S
+from relay.store.pool import UPKEEP, Connections
+from relay.store.sampling import GRACE_S
 
 
 async def repeat(

@@ -6,6 +6,7 @@ import pytest
 
 from relay.model import Failed, Refusal, Retry
 from relay.ports import StoreUnavailable
+from relay.store import sampling
 from tests.builders import Database
 from tests.stores import a_store, claim, sent
 
@@ -80,6 +81,45 @@ async def test_rows_out_of_order_are_found_among_the_first_thousand(db: Database
     await db.insert(available_at=ago(hours=3))
     async with a_store(db.url) as store:
         assert (await store.backlog()).oldest_age_s == pytest.approx(3 * 3600, abs=60)
+
+
+async def test_rows_that_arrive_behind_many_delayed_ones_grow_old(db: Database) -> None:
+    """Messages delayed to tomorrow fill what a sample looks at; what claims have not looked at yet is behind them."""
+    await db.insert(n=30, available_at=ago(days=-1))
+    await db.insert(available_at=ago(hours=1))
+    async with a_store(db.url, backlog_cap=10) as store:
+        assert (await store.backlog()).oldest_age_s == 0
+        await claim(store, limit=1, low=40)
+        await claim(store, limit=1, low=25)
+        await claim(store, limit=1, low=0)
+        assert (await store.backlog()).oldest_age_s == pytest.approx(3600, abs=60)
+
+
+async def test_a_look_at_the_whole_index_that_is_dear_comes_rarely_and_is_never_passed_off_as_whole(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
+    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
+    given = await db.insert(n=5)
+    async with a_store(db.url) as store:
+        first = await store.backlog()
+        assert (first.pending, first.capped) == (5, False)
+        await db.fetch("UPDATE {table} SET status = 'sent' WHERE id <= %s", (given[2],))
+        assert (await store.backlog()).pending == 2
+        await db.fetch("UPDATE {table} SET status = 'pending' WHERE id = %s", (given[0],))  # below the begin
+        later = await store.backlog()
+        assert (later.pending, later.capped) == (2, True)
+        await db.fetch("UPDATE {table} SET failures = 1")
+        assert (await store.backlog()).pending == 3
+        monkeypatch.setattr(store._sampler, "_whole_at", 0.0)
+        again = await store.backlog()
+        assert (again.pending, again.capped) == (3, False)
+
+
+async def test_a_quick_look_at_the_whole_index_comes_every_time(db: Database) -> None:
+    await db.insert(n=3)
+    async with a_store(db.url) as store:
+        assert [(await store.backlog()).capped for _ in range(3)] == [False] * 3
 
 
 async def test_a_sample_does_not_wait_for_the_table(db: Database) -> None:

@@ -1,0 +1,68 @@
+"""The backlog sample: what it costs stays bounded when the head of the pending index is dead.
+
+An old snapshot keeps the index entries of rows sent since, and a walk from the start passes by all of them. Such a
+look at the whole index, where it takes long, comes so rarely that it has WHOLE_SHARE of the database's time at most; in
+between a sample begins at the first row of the last one, misses rows that came below it since, and says so.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from relay.model import Backlog
+from relay.store.config import SAMPLE_TIMEOUT_S
+from relay.store.pool import SAMPLE, Connections
+
+GRACE_S = 3.0
+"""For the round trips, on top of what the server is allowed for a statement."""
+WHOLE_SHARE = 0.01
+QUICK_S = 0.1
+"""A look at the whole index that took no longer may come with every sample."""
+
+
+class Sampler:
+    """Samples the backlog and remembers where the last sample found its first row."""
+
+    def __init__(self, connections: Connections, query: bytes, cap: int) -> None:
+        self._connections = connections
+        self._query = query
+        self._cap = cap
+        self._low = 0
+        """The first row that waited at the last sample."""
+        self._unseen = 0
+        """Where the rows begin that no claim has looked at yet."""
+        self._whole_at = float("-inf")
+        """Local monotonic time from which the whole index may be looked at again."""
+
+    def seen_below(self, low: int) -> None:
+        """Know that claims begin there; one from 0 tells nothing."""
+        self._unseen = low or self._unseen
+
+    async def sample(self) -> Backlog:
+        """Count up to the cap of each kind of row; ends within seconds however large the table is."""
+        low = self._low if time.monotonic() < self._whole_at else 0
+        pending, retrying, failed, oldest_age_s, sampled_at, deleted, blocked_keys, first = await self._ask(low)
+        self._low = low if first is None else first
+        pending = max(pending, retrying)  # a retrying row below the begin waits, too
+        return Backlog(
+            pending=min(pending, self._cap),
+            retrying=min(retrying, self._cap),
+            failed=min(failed, self._cap),
+            capped=low > 0 or max(pending, failed) > self._cap,
+            oldest_age_s=oldest_age_s,
+            sampled_at=sampled_at,
+            deleted=deleted,
+            blocked_keys=min(blocked_keys, self._cap),
+        )
+
+    async def _ask(self, low: int) -> Sequence[Any]:
+        params = {"cap": self._cap, "low": low, "unseen": self._unseen}
+        async with self._connections.transaction("backlog", SAMPLE, seconds=SAMPLE_TIMEOUT_S + GRACE_S) as conn:
+            began = time.monotonic()
+            try:
+                answers: list[Sequence[Any]] = await (await conn.execute(self._query, params, binary=True)).fetchall()
+            finally:
+                took_s = time.monotonic() - began
+                if low == 0 and took_s > QUICK_S:
+                    self._whole_at = began + took_s / WHOLE_SHARE
+        return answers[0]
