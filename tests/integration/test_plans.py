@@ -4,12 +4,13 @@ Costs are counted in rows and pages, not in seconds: those say more about the ma
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import timedelta
 from importlib.resources import files
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -18,31 +19,90 @@ from psycopg import Connection
 
 from relay.settings import Settings
 from relay.store.pool import DURABLE
-from relay.store.queries import compose, compose_claim
+from relay.store.queries import Queries, compose, compose_claim
 from services.postgres import PostgresServer
 from tests.builders import Database, eventually
 from tests.stores import NOBODY, a_store, claim
 
 HISTORY = 50_000
 BACKLOG = 1_000_000
+PENDING = 1000
 IDS = list(range(HISTORY - 499, HISTORY + 1))
 CLAIM = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
 QUERIES = compose("outbox", "message")
 LIMITS = {"rows": 500, "bytes": 8 << 20, "message_bytes": 16 << 20, "lease_s": 60.0, "token": NOBODY}
-NOTES = {"notes": ["x"] * 500, "delays_s": [1.0] * 500, "message_ids": [UUID(int=1)] * 500}
+MARKS = {
+    "ids": IDS,
+    "token": NOBODY,
+    "lease_s": 60.0,
+    "notes": ["x"] * 500,
+    "delays_s": [1.0] * 500,
+    "message_ids": [UUID(int=1)] * 500,
+}
+FILL = (
+    "INSERT INTO outbox.message (routing_key, payload, status, sent_at) "
+    "SELECT 'a', '{}', CASE WHEN n % 10000 = 0 THEN 'failed' ELSE 'sent' END, now() - n * interval '1 s' "
+    f"FROM generate_series(1, {HISTORY}) AS n"
+)
+BEHIND = f"INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{{}}' FROM generate_series(1, {PENDING})"
+ANALYZE = "ANALYZE outbox.message"
+AGE = f"UPDATE outbox.message SET status = CASE WHEN id % 10000 = 0 THEN 'failed' ELSE 'sent' END WHERE id <= {HISTORY}"
+STATISTICS = {
+    "never": (FILL, BEHIND),
+    "of an empty table": (ANALYZE, FILL, BEHIND),
+    # All of it was pending once, and the planner believes that it still is.
+    "of a huge backlog": (
+        FILL.replace("'failed' ELSE 'sent'", "'pending' ELSE 'pending'"),
+        ANALYZE,
+        AGE,
+        "VACUUM outbox.message",
+        BEHIND,
+    ),
+    "fresh": (FILL, BEHIND, ANALYZE),
+}
+"""How the history came to be, and when it was analyzed: what the planner believes of a queue is always stale."""
 
 
-@pytest.fixture(scope="module")
-def history(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
-    """A table with a long history of sent rows, some failed ones and 1,000 pending ones, never analyzed."""
-    yield from filled(
-        postgres,
-        template,
-        "INSERT INTO outbox.message (routing_key, payload, status, sent_at) "
-        "SELECT 'a', '{}', CASE WHEN n % 10000 = 0 THEN 'failed' ELSE 'sent' END, now() - n * interval '1 s' "
-        f"FROM generate_series(1, {HISTORY}) AS n;"
-        "INSERT INTO outbox.message (routing_key, payload) SELECT 'a', '{}' FROM generate_series(1, 1000)",
-    )
+class Cost(NamedTuple):
+    """What a statement may walk, and what it may touch while 50,000 rows of history stand beside it."""
+
+    params: Mapping[str, object]
+    indexes: set[str]
+    rows: int
+    pages: int
+
+
+COSTS = {
+    "claim": Cost(LIMITS | {"low": 0}, {"message_pending", "message_pkey"}, 2 * 500, 14 * 500),
+    "first_due": Cost({"low": 0}, {"message_pending"}, 1, 20),
+    "claim_unread": Cost(LIMITS | {"id": HISTORY + 1}, {"message_pkey"}, 1, 20),
+    "mark_sent": Cost(MARKS, {"message_pkey"}, 500, 12 * 500),
+    "mark_sent_late": Cost(MARKS, {"message_pkey"}, 500, 12 * 500),
+    "settled": Cost(MARKS, {"message_pkey"}, 500, 12 * 500),
+    # These may as well look ids up in the index of pending rows, or walk it while it is this short.
+    "renew": Cost(MARKS, {"message_pkey", "message_pending"}, 500, 12 * 500),
+    "mark_retry": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
+    "mark_failed": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
+    "release": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
+    "give_back": Cost({"low": 0, "token": NOBODY, "seen": 100}, {"message_pending", "message_pkey"}, 2 * 100, 12 * 100),
+    "backlog": Cost(
+        {"cap": 100_000, "low": 0, "unseen": 0},
+        {"message_pending", "message_retrying", "message_failed"},
+        3 * PENDING + 5,
+        9 * PENDING,
+    ),
+    # A dry run counts all there is to count, and reads nothing else.
+    "count_sent": Cost({"older_than": timedelta(seconds=HISTORY - 500)}, {"message_sent"}, 1000, 1200),
+    "count_failed": Cost({"older_than": None}, {"message_failed"}, 5, 20),
+}
+THEIR_FUNCTION = {"cleanup_sent": "delete_sent", "cleanup_failed": "delete_failed", "requeue": "requeue_failed"}
+"""Statements that call a function of the schema, whose own plan is looked at."""
+
+
+@pytest.fixture(scope="module", params=STATISTICS)
+def history(request: pytest.FixtureRequest, postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
+    """A table with a long history of sent rows, five failed ones and 1,000 pending ones."""
+    yield from filled(postgres, template, *STATISTICS[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +125,24 @@ def aging(postgres: PostgresServer, template: str) -> Iterator[Connection[Any]]:
     )
 
 
-def filled(postgres: PostgresServer, template: str, statement: str) -> Iterator[Connection[Any]]:
-    """A connection to a database filled that way, without statistics: the worst the planner may know."""
+def filled(postgres: PostgresServer, template: str, *statements: str) -> Iterator[Connection[Any]]:
+    """A connection to a database filled that way, whose statistics nobody else brings up to date."""
     name = f"relay_plans_{token_hex(4)}"
     postgres.create_database(name, template=template)
     with psycopg.connect(postgres.url(name), autocommit=True) as connection:
         connection.execute("ALTER TABLE outbox.message SET (autovacuum_enabled = off)")
-        connection.execute(statement.encode())
+        for statement in statements:
+            connection.execute(statement.encode())
         yield connection
     postgres.drop_database(name)
 
 
-def explain(connection: Connection[Any], query: bytes, **params: object) -> list[dict[str, Any]]:
-    """The nodes of the plan as it ran, in the store's own kind of transaction, which is rolled back."""
+def explain(
+    connection: Connection[Any], query: bytes, begin: bytes = DURABLE, /, **params: object
+) -> list[dict[str, Any]]:
+    """The nodes of the plan as it ran, in the store's own kind of transaction or another, which is rolled back."""
     try:
-        connection.execute(DURABLE)
+        connection.execute(begin)
         explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + query
         ((plan,),) = connection.execute(explained, params).fetchall()
     finally:
@@ -135,29 +198,46 @@ def sent_under_an_old_snapshot(aging: Connection[Any]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("statistics", ["none", "fresh"])
-def test_a_claim_rides_on_the_pending_index(history: Connection[Any], statistics: str) -> None:
-    if statistics == "fresh":
-        history.execute("ANALYZE outbox.message")
+def test_every_statement_of_the_daemon_has_a_cost_to_hold() -> None:
+    composed = {field.name for field in fields(Queries)} | {"claim"}
+    assert composed == {*COSTS, *THEIR_FUNCTION, "inspect"}
+    assert {f"{name}.sql" for name in composed} == {path.name for path in files("relay").joinpath("queries").iterdir()}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_statement_rides_on_its_index_whatever_the_statistics_say(history: Connection[Any], name: str) -> None:
+    params, expected, rows, limit = COSTS[name]
+    query = CLAIM if name == "claim" else getattr(QUERIES, name)
+    plan = explain(history, query, **params)
+    assert scans(plan) <= {"Index Scan", "Index Only Scan"}
+    assert set() < indexes(plan) <= expected
+    assert read(plan) <= rows
+    assert pages(plan) <= limit
+
+
+def test_a_look_at_the_table_reads_none_of_its_rows(history: Connection[Any]) -> None:
+    assert scans(explain(history, QUERIES.inspect, schema="outbox", table="message")) == set()
+
+
+def test_a_claim_looks_at_the_rows_it_takes_and_at_no_other(history: Connection[Any]) -> None:
     plan = explain(history, CLAIM, low=0, **LIMITS)
     assert indexes(plan) == {"message_pending", "message_pkey"}
-    assert scans(plan) == {"Index Scan"}
     assert (looked_at(plan), plan[0]["Actual Rows"]) == (500, 500)
-
-
-def test_a_row_taken_alone_is_found_on_the_pending_index_and_leased_by_its_id(history: Connection[Any]) -> None:
-    found = explain(history, QUERIES.first_due, low=0)
-    assert (indexes(found), looked_at(found)) == ({"message_pending"}, 1)
-    leased = explain(history, QUERIES.claim_unread, id=HISTORY + 1, **LIMITS)
-    assert (indexes(leased), scans(leased), looked_at(leased)) == ({"message_pkey"}, {"Index Scan"}, 1)
 
 
 def test_a_claim_costs_the_same_with_a_million_rows_waiting(history: Connection[Any], backlog: Connection[Any]) -> None:
     small, large = (explain(each, CLAIM, low=0, **LIMITS) for each in (history, backlog))
     assert indexes(large) == {"message_pending", "message_pkey"}
     assert looked_at(large) == 500
-    # Pages that updates touch differ with the room in them; those of the search for rows may not.
-    assert pages(large, "message_pending") < 1.5 * pages(small, "message_pending")
+    # The search touches a page or two a row, depending on what was taken back in this test's own table before.
+    assert max(pages(each, "message_pending") for each in (small, large)) < 3 * 500
+
+
+@pytest.mark.parametrize(
+    "name", ["renew", "mark_sent", "mark_sent_late", "mark_retry", "mark_failed", "release", "settled"]
+)
+def test_a_mark_reads_its_own_rows_with_a_million_rows_waiting(backlog: Connection[Any], name: str) -> None:
+    assert read(explain(backlog, getattr(QUERIES, name), **MARKS)) == 500
 
 
 def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Connection[Any]) -> None:
@@ -169,31 +249,13 @@ def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Conne
     assert (looked_at(from_mark), from_mark[0]["Actual Rows"]) == (500, 500)
 
 
-@pytest.mark.parametrize(
-    "name", ["renew", "mark_sent", "mark_sent_late", "mark_retry", "mark_failed", "release", "settled"]
-)
-def test_marks_ride_on_the_primary_key(history: Connection[Any], name: str) -> None:
-    params: dict[str, object] = {"ids": IDS, "token": UUID(int=1), "lease_s": 60.0, **NOTES}
-    plan = explain(history, getattr(QUERIES, name), **params)
-    assert indexes(plan) <= {"message_pkey", "message_pending"}
-    assert scans(plan) == {"Index Scan"}
-    assert pages(plan) < 12 * len(IDS)
-
-
-def test_the_backlog_sample_rides_on_the_partial_indexes(history: Connection[Any]) -> None:
-    plan = explain(history, QUERIES.backlog, cap=100_000, low=0, unseen=0)
-    assert indexes(plan) == {"message_pending", "message_retrying", "message_failed"}
-    assert scans(plan) <= {"Index Scan", "Index Only Scan"}
-    assert looked_at(plan) <= 1001
-
-
 def test_the_backlog_sample_costs_what_its_cap_says_with_a_million_rows_waiting(backlog: Connection[Any]) -> None:
     cap = Settings.model_fields["backlog_count_cap"].default
     plan = explain(backlog, QUERIES.backlog, cap=cap, low=0, unseen=BACKLOG // 2)
     # Each row that is counted, and for the age a thousand of the head and a thousand of what no claim has seen yet.
     assert looked_at(plan) <= cap + 1
     assert read(plan) <= cap + 1 + 2 * 1000
-    assert pages(plan) < 1000
+    assert pages(plan) < 2000
 
 
 def test_a_sample_from_where_rows_wait_skips_the_dead_head_of_the_index(aging: Connection[Any]) -> None:
@@ -204,38 +266,33 @@ def test_a_sample_from_where_rows_wait_skips_the_dead_head_of_the_index(aging: C
     assert pages(from_zero) > 1000
 
 
-@pytest.mark.parametrize(("name", "index"), [("count_sent", "message_sent"), ("count_failed", "message_failed")])
-def test_a_dry_run_rides_on_its_index(history: Connection[Any], name: str, index: str) -> None:
-    plan = explain(history, getattr(QUERIES, name), older_than=timedelta(days=1))
-    assert indexes(plan) == {index}
-
-
+@pytest.mark.parametrize("begin", [DURABLE, b"BEGIN"], ids=["the relay's", "a person's"])
 @pytest.mark.parametrize(
-    ("function", "index"),
+    ("function", "index", "values"),
     [
-        ("delete_sent", "message_sent"),
-        ("delete_failed", "message_failed"),
-        ("requeue_failed", "message_failed"),
+        ("delete_sent", "message_sent", {"older_than": "'1 s'::interval"}),
+        ("delete_failed", "message_failed", {"older_than": "'1 s'::interval"}),
+        ("requeue_failed", "message_failed", {"ids": "NULL::bigint[]", "reason": "NULL::text"}),
+        ("requeue_failed", "message_failed", {"ids": "ARRAY[10000, 20000]::bigint[]", "reason": "'rejected'"}),
     ],
 )
-def test_the_functions_ride_on_their_index(history: Connection[Any], function: str, index: str) -> None:
+def test_the_functions_ride_on_their_index(
+    history: Connection[Any], function: str, index: str, values: dict[str, str], begin: bytes
+) -> None:
     """Their plan cannot be seen from outside, so their statement is taken out of them."""
     ((definition,),) = history.execute(
         "SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE proname = %s", (function,)
     ).fetchall()
     body = definition[definition.index("BEGIN ATOMIC") + 12 : definition.rindex(";")]
-    values = {"older_than": "'1 s'::interval", "max_rows": "100", "ids": "NULL::bigint[]", "reason": "NULL::text"}
-    for name, value in values.items():
+    for name, value in ({"max_rows": "100"} | values).items():
         body = body.replace(f"{function}.{name}", value)
-    plan = explain(history, body.replace("%", "%%").encode())
+    plan = explain(history, body.replace("%", "%%").encode(), begin)
     assert indexes(plan) == {index, "message_pkey"}
-    assert looked_at(plan) <= 100
-
-
-def test_a_claim_is_given_back_without_reading_the_history(history: Connection[Any]) -> None:
-    plan = explain(history, QUERIES.give_back, low=0, token=NOBODY, seen=100)
-    assert indexes(plan) <= {"message_pending", "message_pkey"}
-    assert looked_at(plan) <= 100
+    if begin == DURABLE:
+        assert scans(plan) == {"Index Scan"}
+        assert read(plan) <= 2 * 100
+    else:  # the planner's choice; of a table never analyzed it may sort all that the index holds
+        assert scans(plan) <= {"Index Scan", "Bitmap Heap Scan"}
 
 
 def test_each_query_names_the_index_it_rides_on() -> None:
