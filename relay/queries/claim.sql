@@ -1,6 +1,7 @@
 -- Leases the next due rows, in order of id, as many as fit the limits of rows and bytes; at least one.
 -- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned. With order
 -- per key it looks at the :ids alone that turns.sql chose, and rides on the primary key.
+-- What follows is one stream over the candidates, as each further MATERIALIZED would copy every row once more.
 --
 -- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
 --            costs to look at, without reading it out of TOAST: the size of a text or bytea; for jsonb and json a
@@ -8,8 +9,9 @@
 -- cheap      cuts by weight, so that the server never spells out 500 large documents to hand over one, and before a row
 --            that may have killed its relays: it is claimed with nothing else, or a relay that dies before it could
 --            give the others back would make killers of them all.
--- spelled    the bytes to send, once a row. What weighs more than eight times the largest message is too large in any
---            spelling, and gets none.
+-- spelled    the bytes to send, once a row: without OFFSET 0 the planner would put the spelling wherever its size is
+--            asked for, too. What weighs more than eight times the largest message is too large in any spelling, and
+--            gets none.
 -- fit        cuts by the true size. A row over :message_bytes costs nothing: its texts are not fetched.
 WITH candidate AS MATERIALIZED (
   SELECT
@@ -28,13 +30,14 @@ WITH candidate AS MATERIALIZED (
   LIMIT %(rows)s
   FOR NO KEY UPDATE SKIP LOCKED
 ),
-cheap AS MATERIALIZED (
+offer AS MATERIALIZED (SELECT count(*) AS candidates, bool_or(suspect) AS suspected FROM candidate),
+cheap AS (
   SELECT *
   FROM (
     SELECT
       *,
       weight > 8 * %(message_bytes)s::bigint AS hopeless,
-      sum(weight) OVER up - weight AS before,
+      sum(weight::float8) OVER up - weight AS before,
       row_number() OVER up AS place,
       count(*) FILTER (WHERE suspect) OVER up AS suspects
     FROM candidate
@@ -42,8 +45,7 @@ cheap AS MATERIALIZED (
   ) AS c
   WHERE before < %(bytes)s AND (suspects = 0 OR place = 1)
 ),
-offer AS MATERIALIZED (SELECT count(*) AS candidates, bool_or(suspect) AS suspected FROM candidate),
-spelled AS MATERIALIZED (
+spelled AS (
   SELECT
     id,
     weight,
@@ -51,8 +53,9 @@ spelled AS MATERIALIZED (
     CASE WHEN NOT hopeless THEN headers::text END AS headers,
     CASE WHEN NOT hopeless THEN properties::text END AS properties
   FROM cheap
+  OFFSET 0
 ),
-fit AS MATERIALIZED (
+fit AS (
   SELECT id, bytes, body, headers, properties
   FROM (
     SELECT
@@ -63,7 +66,7 @@ fit AS MATERIALIZED (
       -- Headers larger than any message are blamed as a payload would be.
       CASE WHEN rim > %(message_bytes)s THEN rim ELSE bytes END AS bytes,
       row_number() OVER up AS place,
-      sum(CASE WHEN greatest(bytes, rim) <= %(message_bytes)s THEN bytes + rim ELSE 0 END) OVER up AS so_far
+      sum(CASE WHEN greatest(bytes, rim) <= %(message_bytes)s THEN (bytes + rim)::float8 ELSE 0 END) OVER up AS so_far
     FROM (
       SELECT
         *,
@@ -98,13 +101,12 @@ RETURNING
   m.claims,
   m.failures,
   -- As numbers, clamped: a producer may write infinity or the year 20000, and no row may spoil a claim.
-  greatest(0, least(extract(epoch FROM m.created_at), 253402300799))::float8,
+  greatest(0, least(date_part('epoch', m.created_at), 253402300799)),
   m.last_error IS NOT NULL,
   greatest(0, least(
-    extract(epoch FROM now())
-    - extract(epoch FROM CASE WHEN m.failures = 0 THEN m.available_at ELSE m.created_at END),
+    date_part('epoch', now()) - date_part('epoch', CASE WHEN m.failures = 0 THEN m.available_at ELSE m.created_at END),
     1e9
-  ))::float8,
+  )),
   (SELECT candidates FROM offer),
   (SELECT suspected FROM offer),
   -- Somebody may change the type of the column while the relay runs.
