@@ -21,13 +21,15 @@ _METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
 _BASIC_PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 _MANDATORY = b"\x01"
 _frame_start = Struct(">BHI").pack
-_body_size = Struct(">HHQ").pack
+_header_start = Struct(">HHQH").pack
 _u16, _u32, _u64 = Struct(">H").pack, Struct(">I").pack, Struct(">Q").pack
+_i32 = Struct(">ci").pack
+_U16_MAX, _I32_MAX = 2**16 - 1, 2**31 - 1
 _INTEGERS = (
     (-(2**7), 2**7 - 1, b"b", Struct(">cb").pack),
     (-(2**15), 2**15 - 1, b"s", Struct(">ch").pack),
-    (0, 2**16 - 1, b"u", Struct(">cH").pack),
-    (-(2**31), 2**31 - 1, b"I", Struct(">ci").pack),
+    (0, _U16_MAX, b"u", Struct(">cH").pack),
+    (-(2**31), _I32_MAX, b"I", _i32),
     (0, 2**32 - 1, b"i", Struct(">cI").pack),
     (-(2**63), 2**63 - 1, b"l", Struct(">cq").pack),
 )
@@ -82,24 +84,28 @@ def _publish_frame(channel: int, exchange: str, routing_key: str) -> bytes:
 
 def _content_header(envelope: Envelope) -> bytes:
     """Encode class, body size, property flags, then the properties in the order of their flags."""
-    flags, parts, given = _FLAG_DELIVERY_MODE | _FLAG_HEADERS | _FLAG_TIMESTAMP, [], envelope.properties
-    if given and not given.keys() <= _KNOWN:
-        raise _Unencodable("a property is unknown")
-    if envelope.content_type:
+    _, message_id, _, _, body, content_type, created_at, headers, given = envelope
+    if created_at < 0:
+        raise _Unencodable("created_at is before 1970, which an AMQP timestamp cannot say")
+    flags, parts = _FLAG_DELIVERY_MODE | _FLAG_HEADERS | _FLAG_TIMESTAMP, [b""]
+    if content_type:
         flags |= _FLAG_CONTENT_TYPE
-        parts.append(_common(envelope.content_type))
+        parts.append(_common(content_type))
     if given:
+        if not given.keys() <= _KNOWN:
+            raise _Unencodable("a property is unknown")
         flags |= _some(given, _BEFORE_HEADERS, parts)
-    parts += (_table(envelope.headers), PERSISTENT)
+    parts += (_table(headers), PERSISTENT)
     if given:
         flags |= _some(given, _AFTER_DELIVERY_MODE, parts)
-    if envelope.message_id:
+    if message_id:
         flags |= _FLAG_MESSAGE_ID
-        parts.append(_short(envelope.message_id))
-    parts.append(_timestamp(envelope.created_at))
+        parts.append(_short(message_id))
+    parts.append(_u64(int(created_at)))
     if given:
         flags |= _some(given, _AFTER_TIMESTAMP, parts)
-    return b"".join((_body_size(60, 0, len(envelope.body)), _u16(flags), *parts))
+    parts[0] = _header_start(60, 0, len(body), flags)
+    return b"".join(parts)
 
 
 def _some(given: Mapping[str, str | int], flags: Mapping[str, int], parts: list[bytes]) -> int:
@@ -114,20 +120,17 @@ def _some(given: Mapping[str, str | int], flags: Mapping[str, int], parts: list[
     return found
 
 
-def _timestamp(at: float) -> bytes:
-    if at < 0:
-        raise _Unencodable("created_at is before 1970, which an AMQP timestamp cannot say")
-    return _u64(int(at))
-
-
 def _short(text: str) -> bytes:
     data = text.encode()
     return bytes((len(data),)) + data  # bytes() refuses a length over 255
 
 
 def _table(table: Mapping[str, HeaderValue]) -> bytes:
-    entries = sorted(table.items()) if len(table) > 1 else table.items()
-    data = b"".join([_common(name) + _ENCODERS[type(value)](value) for name, value in entries])
+    if len(table) == 1:  # nearly always: the row's id
+        ((name, value),) = table.items()
+        data = _common(name) + _ENCODERS[type(value)](value)
+    else:
+        data = b"".join([_common(name) + _ENCODERS[type(value)](value) for name, value in sorted(table.items())])
     return _u32(len(data)) + data
 
 
@@ -143,6 +146,8 @@ def _value(value: HeaderValue) -> bytes:
 
 def _integer(value: int) -> bytes:
     """Encode as the narrowest of AMQP's integers."""
+    if _U16_MAX < value <= _I32_MAX:  # nearly always: the row's id
+        return _i32(b"I", value)
     for low, high, kind, pack in _INTEGERS:
         if low <= value <= high:
             return pack(kind, value)
