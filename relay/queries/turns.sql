@@ -4,8 +4,10 @@
 -- lowest   no pending row has a smaller id, so that dead entries of the index below it are passed over.
 -- visit    the next key, and the next: evaluated as far as LIMIT demands, so a claim costs by what it finds.
 -- turn     of a key the rows up to the first that waits or is in somebody's hands; that one alone tells of a blocked
---          key. Nobody may publish a row while an earlier one of its key is pending elsewhere.
--- Not locked here: the caller holds the turn of this table, so no other claim comes between, and claim.sql looks again.
+--          key. BETWEEN, as rows of one key are in order of id in message_pending, too, where they may be far apart. Nobody
+--          may publish a row while an earlier one of its key is pending elsewhere.
+-- Nothing is locked here. What is chosen of a key begins with its first pending row, so claim.sql, which looks again and
+-- passes by what others hold, leaves a gap wherever somebody came between; behind a gap nothing is kept.
 WITH RECURSIVE lowest AS MATERIALIZED (
   SELECT min(id) AS id
   FROM (SELECT id FROM {table} WHERE status = 'pending' AND id >= %(low)s::bigint ORDER BY id LIMIT 1) AS p
@@ -43,7 +45,9 @@ turn AS (
     FROM (
       SELECT m.id, m.available_at <= now() AND (m.claimed_until IS NULL OR m.claimed_until <= now()) AS free
       FROM {table} AS m
-      WHERE m.status = 'pending' AND m.key COLLATE "C" = v.key AND m.id >= (SELECT id FROM lowest)
+      WHERE m.status = 'pending'
+        AND m.key COLLATE "C" BETWEEN v.key AND v.key
+        AND m.id >= (SELECT id FROM lowest)
       ORDER BY m.key COLLATE "C", m.id
       LIMIT %(each)s
     ) AS head

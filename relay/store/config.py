@@ -7,10 +7,6 @@ STATEMENT_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 2.0
 TRANSACTION_TIMEOUT_S = 10.0
 """A whole transaction, commit and every round trip included; then its connection is cut."""
-TURN_TIMEOUT_S = 4.0
-"""How long a claim that keeps order waits for those of other relays; below the statement's, which would hide why."""
-TURN_IDLE_S = 1.5
-"""So long such a claim may wait for its relay's next word before the server ends it, and lets the others go on."""
 SAMPLE_TIMEOUT_S = 2.0
 UPKEEP_TIMEOUT_S = 60.0
 """One batch of a cleanup or requeue."""

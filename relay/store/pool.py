@@ -19,8 +19,6 @@ from relay.store.config import (
     SAMPLE_TIMEOUT_S,
     STATEMENT_TIMEOUT_S,
     TRANSACTION_TIMEOUT_S,
-    TURN_IDLE_S,
-    TURN_TIMEOUT_S,
     UPKEEP_TIMEOUT_S,
     OnDb,
     StoreConfig,
@@ -57,22 +55,21 @@ def _begin(
     synchronous: bool = True,
     statement_s: float = STATEMENT_TIMEOUT_S,
     lock_s: float = LOCK_TIMEOUT_S,
-    idle_s: float = TRANSACTION_TIMEOUT_S,
 ) -> bytes:
     composed = sql.SQL(_BEGIN).format(
         mode=sql.SQL(mode),
         synchronous=sql.SQL("on" if synchronous else "off"),
         statement_ms=sql.Literal(round(statement_s * 1000)),
         lock_ms=sql.Literal(round(lock_s * 1000)),
-        idle_ms=sql.Literal(round(idle_s * 1000)),
+        idle_ms=sql.Literal(round(TRANSACTION_TIMEOUT_S * 1000)),
     )
     return composed.as_bytes(None)
 
 
 DURABLE = _begin("READ WRITE")
 """On disk before it returns."""
-IN_TURN = _begin("READ WRITE", lock_s=TURN_TIMEOUT_S, idle_s=TURN_IDLE_S)
-"""Like DURABLE, of a transaction for whose end others wait: a relay that stops in the midst of it is cut off."""
+IN_ORDER = DURABLE + b"; SET LOCAL enable_sort = off"
+"""Like DURABLE, for claims in order: no plan may gather the rows of all keys to sort them, however few it expects."""
 LAZY = _begin("READ WRITE", synchronous=False)
 """Forgotten when Postgres crashes within the next instants; the next durable commit makes it durable too."""
 SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
@@ -153,14 +150,11 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, op: str, *begin: bytes, seconds: float = TRANSACTION_TIMEOUT_S
+        self, op: str, begin: bytes, seconds: float = TRANSACTION_TIMEOUT_S
     ) -> AsyncIterator[Connection]:
-        """Run the block in a transaction and commit it, within so many seconds; raises StoreUnavailable.
-
-        `begin` goes in one round trip: how the transaction begins, and what is to be done first.
-        """
+        """Run the block in a transaction and commit it, within so many seconds; raises StoreUnavailable."""
         async with self.connection(op, seconds) as conn:
-            await conn.execute(b";".join(begin), {})
+            await conn.execute(begin)
             yield conn
             with replicated(conn):
                 await conn.execute("COMMIT")

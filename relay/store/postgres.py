@@ -18,7 +18,7 @@ from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
 from relay.store.lease import lease
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
-from relay.store.pool import DURABLE, IN_TURN, LAZY, SAMPLE, Connections
+from relay.store.pool import DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import UTF8, compose, compose_claim
@@ -52,8 +52,7 @@ class PostgresStore:
             failed_blocks_key=config.failed_blocks_key,
         )
         self._turns = Turns(self._queries) if config.ordered else None
-        self._begin = (IN_TURN, self._queries.take_turn) if config.ordered else (DURABLE,)
-        """Of a claim."""
+        self._begin = IN_ORDER if config.ordered else DURABLE
         self._sampler = Sampler(self._connections, self._queries.backlog, config.backlog_cap)
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
@@ -143,9 +142,9 @@ class PostgresStore:
             return time.monotonic() - began
 
     @asynccontextmanager
-    async def _transaction(self, op: str, *begin: bytes) -> AsyncIterator[Connection]:
+    async def _transaction(self, op: str, begin: bytes) -> AsyncIterator[Connection]:
         with self._proof():
-            async with self._connections.transaction(op, *begin) as conn:
+            async with self._connections.transaction(op, begin) as conn:
                 yield conn
 
     async def _statement(self, begin: bytes, query: bytes, params: Mapping[str, object]) -> int:
@@ -187,7 +186,7 @@ class PostgresStore:
         }
         bookmark = self._unflushed.bookmark()
         try:
-            async with self._transaction("claim", *self._begin) as conn:
+            async with self._transaction("claim", self._begin) as conn:
                 records = await lease(
                     conn, self._queries, query, params, encoding=self._encoding, turns=self._turns, alone=alone
                 )

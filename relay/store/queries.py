@@ -46,7 +46,6 @@ class Queries:
     release: bytes
     settled: bytes
     give_back: bytes
-    take_turn: bytes
     turns: bytes
     backlog: bytes
     cleanup_sent: bytes

@@ -57,7 +57,7 @@ class Sampler:
 
     async def _ask(self, low: int) -> Sequence[Any]:
         params = {"cap": self._cap, "low": low, "unseen": self._unseen}
-        async with self._connections.transaction("backlog", SAMPLE, seconds=SAMPLE_TIMEOUT_S + GRACE_S) as conn:
+        async with self._connections.transaction("backlog", SAMPLE, SAMPLE_TIMEOUT_S + GRACE_S) as conn:
             began = time.monotonic()
             try:
                 answers: list[Sequence[Any]] = await (await conn.execute(self._query, params, binary=True)).fetchall()

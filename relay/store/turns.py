@@ -1,4 +1,8 @@
-"""Claims that keep order per key: one relay at a time chooses rows, so that none is taken before an earlier one."""
+"""Claims that keep order per key: of each key rows are taken from the first that is pending on, without a gap.
+
+Relays may choose the same rows at once. Each row goes to one of them, and who gets one but not the one before it gives
+it back in the same transaction, so that nobody has a row in hand while an earlier one of its key is elsewhere.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +28,7 @@ class Turns:
         return self._choice.more
 
     async def choose(self, cursor: psycopg.AsyncCursor[Any], params: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the rows whose turn it is, in order of id; the transaction must hold the turn of the table.
+        """Return the rows whose turn it is, in order of id.
 
         A claim from 0 looks at every pending row anew, as some may have been committed late.
         """

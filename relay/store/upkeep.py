@@ -31,7 +31,7 @@ async def number(
     connections: Connections, op: str, query: bytes, *, older_than: timedelta | None, max_rows: int = 0
 ) -> int:
     """Ask a question whose answer is a number."""
-    async with connections.transaction(op, UPKEEP, seconds=UPKEEP_TIMEOUT_S + GRACE_S) as conn:
+    async with connections.transaction(op, UPKEEP, UPKEEP_TIMEOUT_S + GRACE_S) as conn:
         cursor = await conn.execute(query, {"older_than": older_than, "max_rows": max_rows})
         ((answer,),) = await cursor.fetchall()
     return int(answer)

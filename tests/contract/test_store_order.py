@@ -126,6 +126,7 @@ async def test_a_failed_row_blocks_its_key_where_that_is_asked_for_until_it_is_d
     assert ids(taken) == [first]
     await strict.store.settle(taken.token, [Failed(first, Refusal.INVALID, WHY)])
     assert ids(await claim(strict.store)) == [of_b]
+    assert ids(await claim(strict.store)) == []
     await strict.delete(first)
     assert ids(await claim(strict.store)) == [second]
 

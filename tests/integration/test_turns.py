@@ -9,7 +9,6 @@ import pytest
 
 from relay import migrate
 from relay.model import Mark, Refusal, Release, Retry, Sent
-from relay.ports import StoreUnavailable
 from relay.store import PostgresStore
 from tests.builders import Database, eventually
 from tests.stores import a_store, claim, ids
@@ -75,39 +74,6 @@ async def test_a_row_is_given_back_when_an_earlier_one_was_locked_in_the_moment_
     rows = await outbox.fetch("SELECT claims, claimed_until FROM {table} WHERE id = ANY(%s)", ([first, second],))
     assert rows == [(0, None), (0, None)]
     assert ids(await claim(stores[0])) == [first, second]
-
-
-async def test_a_relay_stopped_in_the_midst_of_its_claim_holds_up_the_others_for_a_moment_only(
-    outbox: Database, stores: list[PostgresStore]
-) -> None:
-    """The server ends its session, and with it the turn: nobody meets an outage for it."""
-    await outbox.insert(n=3, key="a")
-    await stores[0].ready()
-    stopped = await outbox.connect()
-    await stopped.execute("BEGIN")
-    await stopped.execute("SET LOCAL idle_in_transaction_session_timeout = 1500")
-    await stopped.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
-    assert len((await claim(stores[0])).rows) == 3
-    await stopped.close()
-
-
-async def test_who_waits_for_the_turn_too_long_says_so(outbox: Database, stores: list[PostgresStore]) -> None:
-    await outbox.insert(key="a")
-    keeper = await outbox.connect()
-    async with keeper.transaction():
-        await keeper.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
-        with pytest.raises(StoreUnavailable, match="lock timeout"):
-            await claim(stores[0])
-    assert len((await claim(stores[0])).rows) == 1
-
-
-async def test_two_tables_of_a_database_do_not_wait_for_each_other(outbox: Database) -> None:
-    await asyncio.to_thread(migrate.up, outbox.url, schema="second")
-    await asyncio.to_thread(migrate.up, outbox.url, schema="second", only="ordering")
-    keeper = await outbox.connect()
-    async with keeper.transaction(), a_store(outbox.url, ordered=True, schema="second") as store:
-        await keeper.execute("SELECT pg_advisory_xact_lock(1868722041, 'outbox.message'::regclass::oid::integer)")
-        assert (await claim(store)).rows == ()
 
 
 async def test_a_key_may_hold_anything_and_be_empty(outbox: Database, stores: list[PostgresStore]) -> None:
