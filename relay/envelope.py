@@ -48,16 +48,16 @@ def seal(row: Row, policy: SealPolicy) -> Envelope | Refused:
         detail = f"payload of {row.payload_bytes} bytes > RELAY_MAX_MESSAGE_BYTES={policy.message_bytes_max}"
         return Refused(Refusal.TOO_LARGE, detail)
     try:
-        return Envelope(
-            row_id=row.id,
-            message_id=row.message_id,
-            exchange=_short("exchange", policy.exchange if row.exchange is None else row.exchange),
-            routing_key=_short("routing_key", row.routing_key),
-            body=row.payload,
-            content_type=_short("content_type", row.content_type),
-            created_at=row.created_at,
-            headers=_headers(row),
-            properties=_properties(row.properties),
+        return Envelope(  # by position: nine names cost as much as half of the checks
+            row.id,
+            row.message_id,
+            _short("exchange", policy.exchange if row.exchange is None else row.exchange),
+            _short("routing_key", row.routing_key),
+            row.payload,
+            _short("content_type", row.content_type),
+            row.created_at,
+            _headers(row),
+            _properties(row.properties),
         )
     except _Invalid as error:
         return Refused(Refusal.INVALID, str(error))
