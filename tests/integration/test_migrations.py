@@ -22,7 +22,7 @@ from services.postgres import PostgresServer
 from tests.stores import a_store, claim, ids, sent
 
 ANY_AGE = timedelta(seconds=-1)
-NAMES = ["0001_message", "0002_functions", "0003_roles"]
+NAMES = ["0001_message", "0002_functions", "0003_roles", "0004_fillfactor"]
 OPT_INS = ["1001_ordering"]
 HOSTILE = [
     ('we"ird', 'we"ird'),
@@ -81,9 +81,9 @@ def test_up_down_and_up_again_make_the_same(empty: str) -> None:
 def test_up_again_does_nothing(empty: str) -> None:
     migrate.up(empty)
     assert migrate.apply(empty) == ()
-    assert migrate.down(empty) == ("0003_roles",)
-    assert migrate.down(empty, steps=1) == ("0002_functions",)
-    assert migrate.up(empty) == tuple(NAMES[1:])
+    assert migrate.down(empty) == ("0004_fillfactor",)
+    assert migrate.down(empty, steps=1) == ("0003_roles",)
+    assert migrate.up(empty) == tuple(NAMES[2:])
 
 
 def test_status_tells_what_is_applied(empty: str) -> None:
@@ -93,7 +93,7 @@ def test_status_tells_what_is_applied(empty: str) -> None:
     ]
     migrate.up(empty)
     migrate.down(empty)
-    assert states(empty) == ["applied", "applied", "pending", *["optional"] * len(OPT_INS)]
+    assert states(empty) == [*["applied"] * (len(NAMES) - 1), "pending", *["optional"] * len(OPT_INS)]
     assert migrate.status(empty)[0].as_dict()["name"] == "message"
 
 
@@ -112,7 +112,7 @@ def test_a_migration_of_a_newer_version_is_refused(empty: str) -> None:
     for work in (migrate.up, migrate.down):
         with pytest.raises(MigrationError, match="0009_later is applied but unknown here: a newer relay"):
             work(empty)
-    assert [str(each).split(" ")[:2] for each in migrate.status(empty)][3] == ["0009_later:", "unknown"]
+    assert [str(each).split(" ")[:2] for each in migrate.status(empty)][len(NAMES)] == ["0009_later:", "unknown"]
 
 
 def edit(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
@@ -122,12 +122,12 @@ def edit(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 
 
 def test_a_migration_that_fails_leaves_nothing_of_it(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = files.Migration(4, "bad", 'CREATE TABLE "outbox".half (); SELECT 1/0;', "")
+    bad = files.Migration(len(NAMES) + 1, "bad", 'CREATE TABLE "outbox".half (); SELECT 1/0;', "")
     edit(monkeypatch, lambda all_of_them: [*all_of_them, bad])
-    with pytest.raises(MigrationError, match="0004_bad was not applied: 22012 division by zero"):
+    with pytest.raises(MigrationError, match="0005_bad was not applied: 22012 division by zero"):
         migrate.up(empty)
     assert ask(empty, "SELECT to_regclass('outbox.half') IS NULL") == [(True,)]
-    assert states(empty)[:4] == ["applied"] * 3 + ["pending"]
+    assert states(empty)[: len(NAMES) + 1] == ["applied"] * len(NAMES) + ["pending"]
 
 
 def test_a_table_made_by_other_means_is_told(empty: str) -> None:

@@ -319,7 +319,7 @@ def test_each_query_names_the_index_it_rides_on() -> None:
 
 
 async def test_claims_and_renewals_keep_rows_in_their_page(db: Database) -> None:
-    """No indexed column changes, so that Postgres need not touch an index (a heap-only tuple)."""
+    """No indexed column changes, and each page has room for its rows once more: hardly ever is an index touched."""
     given = await db.insert(n=500)
     async with a_store(db.url) as store:
         taken = await claim(store)
@@ -328,6 +328,6 @@ async def test_claims_and_renewals_keep_rows_in_their_page(db: Database) -> None
     async def told() -> bool:  # sessions tell the statistics when they end
         query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'message'"
         ((updated, in_place),) = await db.fetch(query)
-        return bool(updated == 1000 and in_place > 500)
+        return bool(updated == 1000 and in_place > 900)
 
     await eventually(told)

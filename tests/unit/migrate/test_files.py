@@ -20,7 +20,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_siz
 
 
 def test_the_migrations_are_numbered_pairs_without_gaps() -> None:
-    assert [str(each) for each in migrations()] == ["0001_message", "0002_functions", "0003_roles"]
+    assert [str(each) for each in migrations()] == ["0001_message", "0002_functions", "0003_roles", "0004_fillfactor"]
     assert [str(each) for each in opt_ins()] == ["1001_ordering"]
     assert folder() == SQL / "migrations"
 
@@ -78,7 +78,7 @@ def test_every_name_that_depends_on_the_settings_is_quoted(path: Path) -> None:
 def test_with_the_default_names_the_files_are_printed_as_they_are() -> None:
     expected = "\n".join(f"-- {each}\n{each.up}" for each in migrations())
     assert migrate.sql() == expected
-    assert migrate.sql(backwards=True).startswith("-- 0003_roles\n")
+    assert migrate.sql(backwards=True).startswith("-- 0004_fillfactor\n")
 
 
 @given(schema=NAMES, table=NAMES)
