@@ -1,30 +1,32 @@
-"""`python -m bench`: drain the same backlog by the relay and by a naive loop, in turns, and judge the relay."""
+"""`python -m bench [SCENARIO …]`: measure the relay beside a naive loop and each server alone, and judge it."""
 
 import argparse
-import asyncio
-import json
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from bench import report
-from bench.ceilings import broker_rate, database_rate
-from bench.figures import Run, bars, order, ratios
+from bench import report, yardstick
+from bench.bars import all_met
 from bench.machine import facts
 from bench.meter import Broken
+from bench.result import Result, as_json
+from bench.scenario import QUICK, Found, Sizes
+from bench.scenarios import ALL, BY_NAME
 from bench.stage import Stage
 from demo.processes import scrub
 from services.find import NothingFound
 from services.process import ServerFailed
 
 DONE, NOT_MET = 0, 1
-WARM_UP_ROWS = 5_000
 
 
 def main() -> int:
     """Measure; 0 when every bar is met, 1 when one is not, or when a run's figures count for nothing."""
     given = arguments()
+    if given.list:
+        say("\n".join(f"{scenario.name:<10} {scenario.asks}" for scenario in ALL))
+        return DONE
     scrub()
     try:
         stage = Stage()
@@ -42,12 +44,20 @@ def main() -> int:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rows", type=positive, default=100_000, help="rows of the backlog (100000)")
-    parser.add_argument("--runs", type=positive, default=3, help="runs of each (3)")
-    parser.add_argument("--only", choices=("relay", "naive"), help="measure one of both, without a ratio")
-    parser.add_argument("--ceilings", action="store_true", help="also measure each server alone")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to a file too")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", type=known, help="those alone; all without any")
+    parser.add_argument("--list", action="store_true", help="say which scenarios there are")
+    parser.add_argument("--runs", type=positive, help=f"runs of each figure ({Sizes().runs})")
+    parser.add_argument("--quick", action="store_true", help="small sizes: see that it works; no bar is judged")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to a file")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return parser.parse_args(argv)
+
+
+def known(text: str) -> str:
+    """Read the name of a scenario. Raises ValueError."""
+    if text not in BY_NAME:
+        raise argparse.ArgumentTypeError(f"there is no scenario {text}: {', '.join(BY_NAME)}")
+    return text
 
 
 def positive(text: str) -> int:
@@ -60,35 +70,33 @@ def positive(text: str) -> int:
 
 def measure(stage: Stage, given: argparse.Namespace) -> int:
     """Run everything, telling it as it comes."""
-    stage.migrate()
-    stage.fill(min(given.rows, WARM_UP_ROWS))
-    body_bytes = stage.body_bytes()
-    known = facts(stage) | {"backlog": f"{given.rows:,} rows of {body_bytes:.0f} bytes, preloaded and vacuumed"}
-    say(report.told(known) + "\n\n" + report.heading())
-    turns = order(given.runs, given.only)
-    for who in dict.fromkeys(turns):
-        stage.run(who, min(given.rows, WARM_UP_ROWS))
-    runs: list[Run] = []
-    for who in turns:
-        runs.append(stage.run(who, given.rows))
-        say(report.row(runs[-1], sum(run.who == who for run in runs)))
-    say("\n" + report.summary(runs))
-    ceilings = _ceilings(stage, given.rows, round(body_bytes)) if given.ceilings else {}
-    if found := bars(runs):
-        say("\n" + report.verdict(runs))
+    began = time.monotonic()
+    sizes = QUICK if given.quick else Sizes()
+    if given.runs:
+        sizes = sizes.with_runs(given.runs)
+    stage.prepare()
+    known_facts = facts(stage, sizes)
+    say(report.told(known_facts) + "\n\nyardsticks")
+    yard, found = yardstick.measure(stage, sizes, say)
+    results: dict[str, Found] = {"yardsticks": found}
+    _tell(found)
+    for scenario in [BY_NAME[name] for name in given.scenarios] or ALL:
+        say(f"\n{scenario.name}: {scenario.asks}")
+        results[scenario.name] = scenario.measure(stage, sizes, yard, say)
+        _tell(results[scenario.name])
+    bars = [bar for each in results.values() for bar in each.bars]
+    say(f"\n{report.verdict(bars)}\n\n{(time.monotonic() - began) / 60:.0f} minutes")
+    result = Result(known_facts | {"took": f"{(time.monotonic() - began) / 60:.0f} minutes"}, results)
     if given.json is not None:
-        kept = {"facts": known, "runs": [run.as_dict() for run in runs], "ratios": ratios(runs), "ceilings": ceilings}
-        given.json.write_text(json.dumps(kept | {"bars": [asdict(bar) for bar in found]}, indent=2) + "\n")
-    return DONE if all(bar.met for bar in found) else NOT_MET
+        given.json.write_text(as_json(result))
+    if given.markdown is not None:
+        given.markdown.write_text(report.page(result.facts, result.found))
+    return DONE if given.quick or all_met(bars) else NOT_MET
 
 
-def _ceilings(stage: Stage, rows: int, body_bytes: int) -> dict[str, float]:
-    alone = {
-        "the broker alone, fed encoded frames, msg/s": asyncio.run(broker_rate(stage, rows, body_bytes)),
-        "Postgres alone, claims and marks, rows/s": asyncio.run(database_rate(stage, rows)),
-    }
-    say("\n" + "\n".join(f"{name}: {rate:,.0f}" for name, rate in alone.items()))
-    return alone
+def _tell(found: Found) -> None:
+    for table in found.tables:
+        say("\n" + report.text(table))
 
 
 def say(text: str) -> None:

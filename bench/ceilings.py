@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from uuid import uuid4
 
+from bench import table
 from bench.meter import Broken
 from bench.stage import DATABASE, EXCHANGE, Stage
+from relay.broker.channel import ConfirmChannel
 from relay.broker.classify import Loss
 from relay.broker.connection import BrokerConfig, connect
 from relay.broker.flight import fly
@@ -20,34 +23,47 @@ from relay.store import PostgresStore, StoreConfig
 BATCH = 500
 LANES = 2
 GOODBYE_S = 3.0
+ALONE = 200
+"""Times that one row, or one message, is timed."""
 
 
-async def broker_rate(stage: Stage, rows: int, body_bytes: int) -> float:
+def broker_rate(stage: Stage, rows: int, body_bytes: int) -> float:
     """Return messages a second of the broker fed frames that were encoded before the clock ran."""
-    await stage.empty_queue()
+    stage.empty_queue()
+    return asyncio.run(_broker_rate(stage, rows, body_bytes))
+
+
+async def _broker_rate(stage: Stage, rows: int, body_bytes: int) -> float:
+    async with _channel(stage) as (link, channel):
+        body = b"x" * body_bytes
+        messages = [(n, _frames(n, body, channel.number, link.frame_max)) for n in range(1, rows + 1)]
+        began = time.monotonic()
+        await _fly(link, channel, messages)
+        return rows / (time.monotonic() - began)
+
+
+@asynccontextmanager
+async def _channel(stage: Stage) -> AsyncIterator[tuple[Link, ConfirmChannel]]:
     url = stage.rabbitmq.url()
     link = await connect(BrokerConfig(url=lambda: url, name="bench"))
     if isinstance(link, Loss):
         raise Broken(f"no connection to the broker: {link.detail}")
     try:
-        return await _fed(link, rows, b"x" * body_bytes)
+        channel = await link.channel()
+        if isinstance(channel, Loss):
+            raise Broken(f"no channel: {channel.detail}")
+        yield link, channel
     finally:
         await link.close(GOODBYE_S)
 
 
-async def _fed(link: Link, rows: int, body: bytes) -> float:
-    channel = await link.channel()
-    if isinstance(channel, Loss):
-        raise Broken(f"no channel: {channel.detail}")
-    messages = deque((n, _frames(n, body, channel.number, link.frame_max)) for n in range(1, rows + 1))
+async def _fly(link: Link, channel: ConfirmChannel, messages: Sequence[tuple[int, bytes]]) -> None:
     confirmed = 0
-    began = time.monotonic()
-    async with aclosing(fly(link, channel, messages, confirm_timeout_s=30.0)) as flight:
+    async with aclosing(fly(link, channel, deque(messages), confirm_timeout_s=30.0)) as flight:
         async for answers in flight:
             confirmed += sum(isinstance(answer.outcome, Confirmed) for answer in answers)
-    if confirmed != rows:
-        raise Broken(f"the broker confirmed {confirmed} of {rows}")
-    return rows / (time.monotonic() - began)
+    if confirmed != len(messages):
+        raise Broken(f"the broker confirmed {confirmed} of {len(messages)}")
 
 
 def _frames(number: int, body: bytes, channel: int, frame_max: int) -> bytes:
@@ -67,21 +83,68 @@ def _frames(number: int, body: bytes, channel: int, frame_max: int) -> bytes:
     return frames
 
 
-async def database_rate(stage: Stage, rows: int) -> float:
+def database_rate(stage: Stage, rows: int) -> float:
     """Return rows a second of claims and marks, on as many lanes as the relay has, without a broker between."""
-    stage.fill(rows)
+    with stage.connected() as connection:
+        table.fill(connection, rows)
+    return asyncio.run(_database_rate(stage, rows))
+
+
+async def _database_rate(stage: Stage, rows: int) -> float:
+    async with _store(stage) as store:
+        began = time.monotonic()
+        claimed = await asyncio.gather(*(_lane(store) for _ in range(LANES)))
+        seconds = time.monotonic() - began
+    if sum(claimed) != rows:
+        raise Broken(f"{sum(claimed)} of {rows} rows were claimed")
+    return rows / seconds
+
+
+@asynccontextmanager
+async def _store(stage: Stage) -> AsyncIterator[PostgresStore]:
     url = stage.postgres.url(DATABASE)
     store = PostgresStore(StoreConfig(conninfo=lambda: url, application_name="bench"))
     await store.open()
     try:
-        began = time.monotonic()
-        claimed = await asyncio.gather(*(_lane(store) for _ in range(LANES)))
-        seconds = time.monotonic() - began
+        await store.ready()
+        yield store
     finally:
         await store.close()
-    if sum(claimed) != rows:
-        raise Broken(f"{sum(claimed)} of {rows} rows were claimed")
-    return rows / seconds
+
+
+def confirm_s(stage: Stage) -> list[float]:
+    """Return how long the broker took to confirm one small message, again and again."""
+    stage.empty_queue()
+    return asyncio.run(_confirm_s(stage))
+
+
+async def _confirm_s(stage: Stage) -> list[float]:
+    async with _channel(stage) as (link, channel):
+        seconds = []
+        for number in range(1, ALONE + 1):
+            message = (number, _frames(number, b"x" * 450, channel.number, link.frame_max))
+            began = time.monotonic()
+            await _fly(link, channel, [message])
+            seconds.append(time.monotonic() - began)
+        return seconds
+
+
+def claim_s(stage: Stage) -> list[float]:
+    """Return how long Postgres took to give one row to a claim, again and again."""
+    with stage.connected() as connection:
+        table.fill(connection, ALONE)
+    return asyncio.run(_claim_s(stage))
+
+
+async def _claim_s(stage: Stage) -> list[float]:
+    async with _store(stage) as store:
+        low, seconds = 0, []
+        for _ in range(ALONE):
+            began = time.monotonic()
+            claim = await store.claim(limit=1, low=low)
+            seconds.append(time.monotonic() - began)
+            low = claim.rows[-1].id + 1
+        return seconds
 
 
 async def _lane(store: PostgresStore) -> int:

@@ -1,41 +1,42 @@
-"""What was measured, and what it must reach. Pure."""
+"""What was measured. Pure."""
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 Who = Literal["relay", "naive"]
 
-RATIO_MIN = 3.0
-"""The relay must move at least that many times the messages of the naive loop in the same time."""
-CPU_US_MAX = 40.0
-"""Of processor time of the relay's process for each message, in microseconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One drain of the whole table by one process."""
+    """Rows carried by one process, or by several side by side."""
 
     who: Who
+    copies: int
+    """Processes."""
     rows: int
     seconds: float
-    """From the process being ready to work, not yet connected, to its last mark."""
+    """From the first process being ready to work, not yet connected, to the last mark of all."""
     cpu_s: float
-    """User and system time of the process, all threads, within `seconds`."""
+    """User and system time of the processes, all threads, within `seconds`."""
     startup_s: float
     """From its start to being ready to work: the interpreter and the imports."""
     startup_cpu_s: float
     statements: int
-    """Statements the database server counted, from the process's start to its end."""
+    """Statements the database server counted, from the start to the end."""
     transactions: int
     memory_mib: float
-    """The most memory the process had resident."""
+    """The most memory one process had resident."""
     postgres_cpu_s: float
     rabbitmq_cpu_s: float
-    """Processor time of the servers, from the process being ready to its end; 0 when it cannot be seen."""
+    """Processor time of the servers, from being ready to the end; 0 when it cannot be seen."""
     elsewhere: float
-    """Share of all processors that neither the process nor the servers used, but something else did meanwhile."""
+    """Share of all processors that neither the processes nor the servers used, but something else did meanwhile."""
+    claims_s: tuple[float, ...] = ()
+    """How long each claim took; of the relay only."""
 
     @property
     def rate(self) -> float:
@@ -69,7 +70,9 @@ class Run:
 
     def as_dict(self) -> dict[str, object]:
         """Return it for JSON."""
-        return asdict(self) | {"rate": self.rate, "cpu_us": self.cpu_us}
+        kept = asdict(self) | {"rate": self.rate, "cpu_us": self.cpu_us}
+        del kept["claims_s"]
+        return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,6 @@ class Spread:
         return Spread(statistics.median(values), min(values), max(values))
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """Something that must be reached."""
-
-    what: str
-    wanted: str
-    got: str
-    met: bool
-
-
 def spread(runs: Sequence[Run], figure: Callable[[Run], float]) -> Spread:
     """Sum up one figure of several runs."""
     return Spread.of([figure(run) for run in runs])
@@ -108,22 +101,54 @@ def ratios(runs: Sequence[Run]) -> list[float]:
     return [ours / theirs for ours, theirs in zip(relay, naive, strict=False)]
 
 
-def bars(runs: Sequence[Run]) -> list[Bar]:
-    """Hold the medians to what they must reach, as far as it was measured."""
-    found = []
-    if pairs := ratios(runs):
-        ratio = Spread.of(pairs).median
-        found.append(Bar("times the naive loop", f">= {RATIO_MIN:.1f}", f"{ratio:.2f}", ratio >= RATIO_MIN))
-    if relay := [run for run in runs if run.who == "relay"]:
-        cpu_us = spread(relay, lambda run: run.cpu_us).median
-        found.append(Bar("relay CPU, µs a message", f"<= {CPU_US_MAX:.1f}", f"{cpu_us:.1f}", cpu_us <= CPU_US_MAX))
-    return found
-
-
 def order(runs: int, only: Who | None) -> list[Who]:
     """Return who runs when: in turns, so that a machine that slows down slows both."""
     pair: list[Who] = ["naive", "relay"] if only is None else [only]
     return pair * runs
+
+
+def of_all(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of them does not exceed; there must be one at least."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if share > 0 else ordered[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long something took, over many times; in milliseconds."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+    @staticmethod
+    def of(seconds: Sequence[float]) -> "Delays":
+        """Sum them up; there must be one at least."""
+        return Delays(len(seconds), *(of_all(seconds, share) * 1000 for share in (0.5, 0.9, 0.99, 1.0)))
+
+
+BINS_A_DECADE = 10
+
+
+def histogram(seconds: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the shares of equal steps of the logarithm: the lower end in ms, and the share; gaps are 0."""
+    steps = [math.floor(math.log10(max(each * 1000, 0.1)) * BINS_A_DECADE) for each in seconds]
+    counts = Counter(steps)
+    ends = range(min(counts), max(counts) + 1)
+    return [(10 ** (step / BINS_A_DECADE), counts[step] / len(seconds)) for step in ends]
+
+
+def most_within(moments: Sequence[float], seconds: float) -> int:
+    """Return the most of them that lie in any such stretch of time."""
+    ordered = sorted(moments)
+    most = first = 0
+    for last, moment in enumerate(ordered):
+        while moment - ordered[first] >= seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 @dataclass(frozen=True, slots=True)

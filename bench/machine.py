@@ -8,13 +8,16 @@ from typing import cast
 
 import psycopg
 
+from bench.scenario import Sizes
 from bench.stage import POSTGRES_SETTINGS, Stage
 from relay import __version__
 
 SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers", "max_wal_size")
 
+SMALL = "; small sizes (--quick): these figures show that the bench works, and nothing else"
 
-def facts(stage: Stage) -> dict[str, str]:
+
+def facts(stage: Stage, sizes: Sizes) -> dict[str, str]:
     """Return them by name, for a person and for JSON."""
     about = cast("dict[str, str]", stage.rabbitmq.api("GET", "/api/overview"))
     with psycopg.connect(stage.postgres.url()) as connection:
@@ -31,9 +34,10 @@ def facts(stage: Stage) -> dict[str, str]:
         "RabbitMQ": f"{about['rabbitmq_version']}, Erlang {about['erlang_version']}; durable quorum queue on one node, "
         "messages persistent, its log synced before each confirm (the broker's default)",
         "libraries": ", ".join(f"{name} {version(name)}" for name in ("psycopg", "aiormq", "aio-pika")),
-        "relay": f"{__version__}, every setting at its default",
+        "relay": f"{__version__}, every setting at its default where nothing else is said",
+        "figures": f"medians of {sizes.runs}, with the least and the most" + SMALL * (sizes.rows < Sizes().rows),
         "counted by": f"pg_stat_statements (track={POSTGRES_SETTINGS['pg_stat_statements.track']}, utility commands "
-        "included), from the process's start to its end; CPU from /proc/PID/stat",
+        "included), from the start to the end; CPU from /proc/PID/stat",
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs a process to its end and reads from the kernel what it used, between two lines that it writes."""
+"""Runs processes to their end and reads from the kernel what they used, between two lines that each writes."""
 
 import json
 import os
@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from demo.processes import LEASH
 from services.guard import descendants
@@ -61,6 +63,13 @@ class Metered:
     before: Around
     after: Around
     """From being ready to the process's end."""
+    batches: tuple[Mapping[str, Any], ...]
+    """What it said of each."""
+
+    @property
+    def rows(self) -> int:
+        """Rows it carried."""
+        return sum(int(batch.get("claimed", 0)) for batch in self.batches)
 
 
 def cpu_s(stat: str, *, with_dead_children: bool = False) -> float:
@@ -80,13 +89,13 @@ def peak_mib(status: str) -> float:
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0.0)
 
 
-def event_of(line: str) -> str:
-    """Return the event of a JSON log line; an empty name for any other line."""
+def said_in(line: str) -> Mapping[str, Any]:
+    """Return the fields of a JSON log line; none for any other line."""
     try:
         said = json.loads(line)
     except ValueError:
-        return ""
-    return str(said.get("event", "")) if isinstance(said, dict) else ""
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def moment(pid: int) -> Moment:
@@ -110,10 +119,11 @@ def around() -> Around:
     return Around(time.monotonic(), busy_s(Path("/proc/stat").read_text()), used["postgres"], used["beam.smp"])
 
 
-def meter(argv: Sequence[str], env: Mapping[str, str]) -> Metered:
-    """Run a command to its end. Raises Broken when it fails, or never said that it began or that it moved rows.
+def meter(argv: Sequence[str], env: Mapping[str, str], *, enough: int | None = None, may_idle: bool = False) -> Metered:
+    """Run a command to its end, which is asked of it once it has carried `enough` rows.
 
-    It dies with us, however we die.
+    Raises Broken when it fails, never said that it began, or moved nothing and may not idle. It dies with us, however
+    we die.
     """
     leashed = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv)
     with subprocess.Popen(
@@ -128,27 +138,55 @@ def meter(argv: Sequence[str], env: Mapping[str, str]) -> Metered:
         alarm = threading.Timer(LIMIT_S, process.kill)
         alarm.start()
         try:
-            return _watch(process, Path(argv[0]).name)
+            return _Watch(process, enough, may_idle).to_the_end(Path(argv[0]).name)
         finally:
             alarm.cancel()
             process.kill()
 
 
-def _watch(process: subprocess.Popen[str], name: str) -> Metered:
-    started = moment(process.pid)
-    ready: Moment | None = None
+def meter_together(argv: Sequence[str], env: Mapping[str, str], *, copies: int, enough: int | None) -> list[Metered]:
+    """Run as many of one command side by side; the kernel kills them with the thread that started each."""
+    if copies == 1:
+        return [meter(argv, env, enough=enough)]
+    with ThreadPoolExecutor(copies) as threads:
+        return list(threads.map(lambda _: meter(argv, env, enough=enough, may_idle=True), range(copies)))
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A process under the eye, from its start."""
+
+    process: "subprocess.Popen[str]"
+    enough: int | None
+    may_idle: bool
     before: Around | None = None
+    ready: Moment | None = None
     last: Moment | None = None
-    told: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        told = [*told[1 - TOLD_LINES :], line.rstrip()[:TOLD_CHARS]]
-        event = event_of(line)
+    rows: int = 0
+    batches: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def to_the_end(self, name: str) -> Metered:
+        """Read all it writes."""
+        started = moment(self.process.pid)
+        told: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            told = [*told[1 - TOLD_LINES :], line.rstrip()[:TOLD_CHARS]]
+            self._read(said_in(line))
+        code = self.process.wait()
+        if code or self.before is None or self.ready is None or self.last is None:
+            raise Broken("\n".join((f"{name} ended with exit code {code}; the end of what it wrote:", *told)))
+        return Metered(started, self.ready, self.last, self.before, around(), tuple(self.batches))
+
+    def _read(self, said: Mapping[str, Any]) -> None:
+        event = said.get("event")
         if event in READY_EVENTS:
-            before, ready = around(), moment(process.pid)
+            self.before, self.ready = around(), moment(self.process.pid)
+            self.last = self.ready if self.may_idle else None
         elif event in BATCH_EVENTS:
-            last = moment(process.pid)
-    code = process.wait()
-    if code or before is None or ready is None or last is None:
-        raise Broken("\n".join((f"{name} ended with exit code {code}; the end of what it wrote:", *told)))
-    return Metered(started, ready, last, before, after=around())
+            self.last = moment(self.process.pid)
+            self.batches.append(said)
+            self.rows += int(said.get("claimed", 0))
+            if self.enough is not None and self.rows >= self.enough:
+                self.process.terminate()
+                self.enough = None

@@ -13,6 +13,7 @@ Its choices, all in its favour where there is one:
 - The payload goes out as its text, without a detour by `json.loads`.
 
 It says `naive.started` before it connects, as the relay says `relay.started`, and `naive.batch` after each mark.
+With a poll time it waits when it finds nothing, until SIGTERM; without, it ends.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ import psycopg
 from aio_pika.abc import AbstractExchange
 
 DATABASE_VARIABLE, AMQP_VARIABLE, EXCHANGE_VARIABLE = "NAIVE_DATABASE_URL", "NAIVE_AMQP_URL", "NAIVE_EXCHANGE"
+POLL_VARIABLE = "NAIVE_POLL_S"
 BATCH = 500
 CLAIM = f"""
 SELECT id, message_id::text, routing_key, payload::text, content_type, created_at
@@ -38,24 +40,27 @@ FOR UPDATE SKIP LOCKED
 MARK = "UPDATE outbox.message SET status = 'sent', sent_at = now() WHERE id = ANY (%s)"
 
 
-async def drain(database_url: str, amqp_url: str, exchange_name: str) -> None:
-    """Publish until no row is pending."""
+async def carry(database_url: str, amqp_url: str, exchange_name: str, *, poll_s: float) -> None:
+    """Publish until no row is pending, or for ever when there is a poll time."""
     broker = await aio_pika.connect_robust(amqp_url)
     async with broker, await psycopg.AsyncConnection.connect(database_url) as database:
         channel = await broker.channel(publisher_confirms=True, on_return_raises=True)
         exchange = await channel.get_exchange(exchange_name)
-        while await _batch(database, exchange):
-            _say("naive.batch")
+        while (rows := await _batch(database, exchange)) or poll_s:
+            if rows:
+                _say("naive.batch", claimed=rows)
+            else:
+                await asyncio.sleep(poll_s)
 
 
-async def _batch(database: psycopg.AsyncConnection[Any], exchange: AbstractExchange) -> bool:
+async def _batch(database: psycopg.AsyncConnection[Any], exchange: AbstractExchange) -> int:
     async with database.transaction():
         rows = await (await database.execute(CLAIM)).fetchall()
         if not rows:
-            return False
+            return 0
         await asyncio.gather(*(_publish(exchange, row) for row in rows))
         await database.execute(MARK, [[row[0] for row in rows]])
-    return True
+    return len(rows)
 
 
 async def _publish(exchange: AbstractExchange, row: tuple[Any, ...]) -> None:
@@ -71,15 +76,16 @@ async def _publish(exchange: AbstractExchange, row: tuple[Any, ...]) -> None:
     await exchange.publish(message, routing_key, mandatory=True)
 
 
-def _say(event: str) -> None:
-    sys.stdout.write(json.dumps({"event": event}) + "\n")
+def _say(event: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Drain the table named by the environment."""
+    """Carry the rows of the table named by the environment."""
     _say("naive.started")
-    asyncio.run(drain(*(os.environ[name] for name in (DATABASE_VARIABLE, AMQP_VARIABLE, EXCHANGE_VARIABLE))))
+    where = (os.environ[name] for name in (DATABASE_VARIABLE, AMQP_VARIABLE, EXCHANGE_VARIABLE))
+    asyncio.run(carry(*where, poll_s=float(os.environ.get(POLL_VARIABLE, "0"))))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The stage of a run: two private, durable servers, a table full of rows, an empty queue, and the look afterwards."""
+"""The stage: two private, durable servers, databases with the relay's table, and an empty queue."""
 
 import asyncio
-import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -13,12 +13,11 @@ import psycopg
 from aio_pika.abc import AbstractChannel, ExchangeType
 
 from bench import naive
-from bench.figures import Run, Seen, Who, refusal
-from bench.meter import Broken, Metered, meter
+from bench.meter import Broken
 from services import find
 
 RELAY = Path(sys.executable).with_name("relay")
-DATABASE = "bench"
+EMPTY, DATABASE = "bench_empty", "bench"
 EXCHANGE, QUEUE = "bench", "bench.queue"
 POSTGRES_SETTINGS: Mapping[str, str] = {
     "fsync": "on",
@@ -32,32 +31,18 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
     "pg_stat_statements.track": "top",
     "pg_stat_statements.track_utility": "on",
 }
-FILL = """
-INSERT INTO outbox.message (routing_key, payload)
-SELECT
-  'order.placed',
-  jsonb_build_object(
-    'order', n,
-    'customer', md5(n::text),
-    'placed_at', '2024-05-17T09:00:00+00:00',
-    'total', jsonb_build_object('currency', 'EUR', 'cents', 1000 + n %% 90000),
-    'lines', jsonb_build_array(
-      jsonb_build_object('sku', left(md5('a' || n), 12), 'name', 'hand plane', 'quantity', 1 + n %% 3, 'cents', 4900),
-      jsonb_build_object('sku', left(md5('b' || n), 12), 'name', 'tea pot, 1 l', 'quantity', 1, 'cents', 2350)
-    ),
-    'ship_to', jsonb_build_object('street', 'Rue de la Paix ' || n %% 200, 'city', 'Genève', 'country', 'CH'),
-    'note', repeat('please ring ', 4) || n %% 1000
-  )
-FROM generate_series(1, %(rows)s) AS n
-"""
-COUNT = """
-SELECT count(*) FILTER (WHERE status = 'sent'), count(*) FILTER (WHERE status <> 'sent') FROM outbox.message
-"""
 STATEMENTS = """
 SELECT
-  (SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements
-   WHERE dbid = (SELECT oid FROM pg_database WHERE datname = %(name)s)),
+  coalesce(sum(calls), 0)::bigint,
+  coalesce(sum(calls) FILTER (WHERE query !~* '^\\s*(BEGIN|START|SET|COMMIT|ROLLBACK|RESET)'), 0)::bigint,
   (SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %(name)s)
+FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = %(name)s)
+"""
+CLAIMS = """
+SELECT coalesce(sum(calls), 0)::bigint
+FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = %(name)s) AND query LIKE '%%SKIP LOCKED%%'
 """
 
 
@@ -80,70 +65,63 @@ class Stage:
         self.rabbitmq.close()
         self.postgres.close()
 
-    def migrate(self) -> None:
-        """Make the database and the relay's table, by its own command."""
+    def prepare(self) -> None:
+        """Make a database with the relay's table, by its own command, and the one that most runs use."""
         self._ask("CREATE EXTENSION pg_stat_statements")
-        self.postgres.create_database(DATABASE)
+        self.postgres.create_database(EMPTY)
+        self.relay(EMPTY, "migrate", "up")
+        self.postgres.create_database(DATABASE, template=EMPTY)
+
+    @contextmanager
+    def database(self, name: str, *extras: Sequence[str]) -> Iterator[str]:
+        """Lend a database with an empty table, after those further commands of the relay; its name."""
+        self.postgres.create_database(name, template=EMPTY)
+        try:
+            for words in extras:
+                self.relay(name, *words)
+            yield name
+        finally:
+            self.postgres.drop_database(name)
+
+    def relay(self, database: str, *words: str) -> None:
+        """Run a short command of the relay. Raises Broken when it fails."""
         done = subprocess.run(
-            (str(RELAY), "migrate", "up"), env=self.environment(), capture_output=True, text=True, check=False
+            (str(RELAY), *words), env=self.environment(database), capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise Broken(f"`relay migrate up` exited {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise Broken(f"`relay {' '.join(words)}` exited {done.returncode}:\n{done.stdout}{done.stderr}")
 
-    def environment(self) -> dict[str, str]:
-        """Return where both find the servers; every other setting of the relay has its default."""
-        database, amqp = self.postgres.url(DATABASE), self.rabbitmq.url()
-        return {
-            "PATH": "/usr/bin:/bin",
-            "RELAY_DATABASE_URL": database,
-            "RELAY_AMQP_URL": amqp,
-            "RELAY_EXCHANGE": EXCHANGE,
-            "RELAY_NAME": "bench",
-            "RELAY_HTTP_HOST": "127.0.0.1",
-            "RELAY_HTTP_PORT": "0",
+    def environment(self, database: str = DATABASE, settings: Mapping[str, object] | None = None) -> dict[str, str]:
+        """Return where the relay finds the servers; what `settings` does not name has its default."""
+        ours: dict[str, object] = {
+            "DATABASE_URL": self.postgres.url(database),
+            "AMQP_URL": self.rabbitmq.url(),
+            "EXCHANGE": EXCHANGE,
+            "NAME": "bench",
+            "HTTP_HOST": "127.0.0.1",
+            "HTTP_PORT": 0,
         }
+        chosen = ours | dict(settings or {})
+        return {"PATH": "/usr/bin:/bin"} | {f"RELAY_{name}": str(value) for name, value in chosen.items()}
 
-    def naive_environment(self) -> dict[str, str]:
+    def naive_environment(self, database: str = DATABASE, *, poll_s: float = 0.0) -> dict[str, str]:
         """Return the same for the naive loop."""
-        relay = self.environment()
         return {
-            naive.DATABASE_VARIABLE: relay["RELAY_DATABASE_URL"],
-            naive.AMQP_VARIABLE: relay["RELAY_AMQP_URL"],
+            naive.DATABASE_VARIABLE: self.postgres.url(database),
+            naive.AMQP_VARIABLE: self.rabbitmq.url(),
             naive.EXCHANGE_VARIABLE: EXCHANGE,
+            naive.POLL_VARIABLE: str(poll_s),
         }
 
-    def run(self, who: Who, rows: int) -> Run:
-        """Fill the table, empty the queue, drain, and look. Raises Broken when a row is missing or too many."""
-        self.fill(rows)
-        asyncio.run(self.empty_queue())
-        before = self._counted()
-        if who == "relay":
-            metered = meter((str(RELAY), "run", "--drain"), self.environment())
-        else:
-            metered = meter((sys.executable, "-m", "bench.naive"), self.naive_environment())
-        after = self._counted()
-        why = refusal(asyncio.run(self.look()), rows)
-        if why is not None:
-            raise Broken(f"The figures of this run of {who} count for nothing: {why}.")
-        return _run(who, rows, metered, (after[0] - before[0], after[1] - before[1]))
+    def connected(self, database: str = DATABASE) -> psycopg.Connection[Any]:
+        """Connect to a database, to fill and to look."""
+        return psycopg.connect(self.postgres.url(database), autocommit=True)
 
-    def fill(self, rows: int) -> None:
-        """Replace the table's rows by fresh ones, on disk, vacuumed, as a table at rest would be."""
-        with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
-            connection.execute("TRUNCATE outbox.message RESTART IDENTITY")
-            connection.execute(FILL, {"rows": rows})
-            connection.execute("VACUUM (FREEZE, ANALYZE) outbox.message")
-            connection.execute("CHECKPOINT")
-
-    def body_bytes(self) -> float:
-        """Return the mean size of a payload."""
-        with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
-            row = connection.execute("SELECT avg(octet_length(payload::text))::float8 FROM outbox.message").fetchone()
-        assert row is not None
-        return float(row[0])
-
-    async def empty_queue(self) -> None:
+    def empty_queue(self) -> None:
         """Make the durable exchange and a new durable quorum queue, bound."""
+        asyncio.run(self._empty_queue())
+
+    async def _empty_queue(self) -> None:
         async with await aio_pika.connect(self.rabbitmq.url()) as connection:
             channel = await connection.channel()
             exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
@@ -151,18 +129,22 @@ class Stage:
             queue = await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
             await queue.bind(exchange, "#")
 
-    async def look(self) -> Seen:
-        """Count what is in the table and in the queue."""
-        with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
-            row = connection.execute(COUNT).fetchone()
-        assert row is not None
-        async with await aio_pika.connect(self.rabbitmq.url()) as connection_:
-            return Seen(sent=row[0], not_sent=row[1], queued=await _depth(await connection_.channel()))
+    def queued(self) -> int:
+        """Count the messages in the queue."""
+        return asyncio.run(self._queued())
 
-    def _counted(self) -> tuple[int, int]:
-        """Return the statements and transactions in the bench's database, counted since ever."""
-        row = self._ask(STATEMENTS, {"name": DATABASE})[0]
-        return int(row[0]), int(row[1])
+    async def _queued(self) -> int:
+        async with await aio_pika.connect(self.rabbitmq.url()) as connection:
+            return await _depth(await connection.channel())
+
+    def counted(self, database: str = DATABASE) -> tuple[int, int, int]:
+        """Return the statements in a database since ever, those of them that are not about transactions, and these."""
+        every, plain, transactions = self._ask(STATEMENTS, {"name": database})[0]
+        return int(every), int(plain), int(transactions)
+
+    def claims(self, database: str = DATABASE) -> int:
+        """Return the claims in a database since ever, those that found nothing too."""
+        return int(self._ask(CLAIMS, {"name": database})[0][0])
 
     def _ask(self, query: LiteralString, params: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         cursor = self._watching.execute(query, params)
@@ -172,24 +154,3 @@ class Stage:
 async def _depth(channel: AbstractChannel) -> int:
     queue = await channel.declare_queue(QUEUE, passive=True)
     return queue.declaration_result.message_count or 0
-
-
-def _run(who: Who, rows: int, metered: Metered, counted: tuple[int, int]) -> Run:
-    started, ready, last = metered.started, metered.ready, metered.last
-    before, after = metered.before, metered.after
-    postgres_s, rabbitmq_s = after.postgres_s - before.postgres_s, after.rabbitmq_s - before.rabbitmq_s
-    others_s = after.busy_s - before.busy_s - postgres_s - rabbitmq_s - (last.cpu_s - ready.cpu_s)
-    return Run(
-        who=who,
-        rows=rows,
-        seconds=last.at - ready.at,
-        cpu_s=last.cpu_s - ready.cpu_s,
-        startup_s=ready.at - started.at,
-        startup_cpu_s=ready.cpu_s,
-        statements=counted[0],
-        transactions=counted[1],
-        memory_mib=last.memory_mib,
-        postgres_cpu_s=postgres_s,
-        rabbitmq_cpu_s=rabbitmq_s,
-        elsewhere=max(0.0, others_s) / ((after.at - before.at) * (os.cpu_count() or 1)),
-    )

@@ -2,18 +2,40 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import report, runs
 from bench.__main__ import arguments
-from bench.figures import Run, Seen, Spread, Who, bars, order, ratios, refusal
-from bench.meter import TICK_S, TOLD_CHARS, Broken, around, busy_s, cpu_s, event_of, meter, moment, peak_mib
+from bench.bars import Bar, at_least, at_most
+from bench.figures import Delays, Run, Seen, Spread, Who, histogram, most_within, order, ratios, refusal
+from bench.meter import (
+    TICK_S,
+    TOLD_CHARS,
+    Broken,
+    around,
+    busy_s,
+    cpu_s,
+    meter,
+    meter_together,
+    moment,
+    peak_mib,
+    said_in,
+)
+from bench.scenario import Sizes, Yard
+from bench.scenarios import batch, bodies, flat, latency, recovery, speed
+from relay.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+ROWS = 100_000
 
 
-def a_run(who: Who = "relay", *, rate: float = 10_000.0, cpu_us: float = 30.0, rows: int = 100_000) -> Run:
+def a_run(who: Who = "relay", *, rate: float = 10_000.0, cpu_us: float = 30.0, claims_s: tuple[float, ...] = ()) -> Run:
+    rows = ROWS
     return Run(
         who=who,
+        copies=1,
         rows=rows,
         seconds=rows / rate,
         cpu_s=cpu_us * rows / 1e6,
@@ -25,6 +47,7 @@ def a_run(who: Who = "relay", *, rate: float = 10_000.0, cpu_us: float = 30.0, r
         postgres_cpu_s=rows * 30e-6,
         rabbitmq_cpu_s=rows * 60e-6,
         elsewhere=0.25,
+        claims_s=claims_s,
     )
 
 
@@ -37,6 +60,7 @@ def test_a_run_is_told_per_second_per_message_and_per_thousand_rows() -> None:
     assert run.postgres_us == pytest.approx(30)
     assert run.rabbitmq_us == pytest.approx(60)
     assert run.as_dict()["rate"] == pytest.approx(12_500)
+    assert "claims_s" not in run.as_dict()
 
 
 def test_a_spread_is_the_median_between_least_and_most() -> None:
@@ -50,20 +74,6 @@ def test_each_pair_of_neighbouring_runs_has_its_own_ratio() -> None:
 
 def test_one_side_alone_has_no_ratio() -> None:
     assert ratios([a_run(), a_run()]) == []
-    assert [bar.what for bar in bars([a_run()])] == ["relay CPU, µs a message"]
-    assert bars([a_run("naive")]) == []
-
-
-@pytest.mark.parametrize(("rate", "cpu_us", "met"), [(12_000, 39.9, [True, True]), (11_900, 40.1, [False, False])])
-def test_three_times_the_naive_loop_and_forty_microseconds_are_the_bars(
-    rate: float, cpu_us: float, met: list[bool]
-) -> None:
-    assert [bar.met for bar in bars([a_run("naive", rate=4_000), a_run(rate=rate, cpu_us=cpu_us)])] == met
-
-
-def test_the_median_decides_and_not_the_best_run() -> None:
-    runs = [a_run(cpu_us=20), a_run(cpu_us=50), a_run(cpu_us=60)]
-    assert [(bar.got, bar.met) for bar in bars(runs)] == [("50.0", False)]
 
 
 def test_the_two_take_turns() -> None:
@@ -122,21 +132,39 @@ def test_a_process_is_seen_using_the_processor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "event"),
-    [('{"event": "tick", "claimed": 500}', "tick"), ("Traceback", ""), ("[1]", ""), ('{"level": "info"}', "")],
+    ("line", "said"),
+    [('{"event": "tick", "claimed": 500}', {"event": "tick", "claimed": 500}), ("Traceback", {}), ("[1]", {})],
 )
-def test_only_json_objects_tell_events(line: str, event: str) -> None:
-    assert event_of(line) == event
+def test_only_json_objects_say_something(line: str, said: dict[str, object]) -> None:
+    assert said_in(line) == said
 
 
 def told(*events: str) -> list[str]:
-    lines = "".join(f'{{"event": "{event}"}}\n' for event in events)
+    lines = "".join(f'{{"event": "{event}", "claimed": 10}}\n' for event in events)
     return [sys.executable, "-c", f"import sys; sys.stdout.write({lines!r}); sys.exit(len({events!r}) == 1)"]
 
 
 def test_a_process_is_metered_between_its_start_and_its_last_batch() -> None:
     metered = meter(told("naive.started", "naive.batch", "naive.batch"), {})
     assert metered.started.at < metered.ready.at < metered.last.at
+    assert metered.rows == 20
+
+
+def test_processes_side_by_side_are_metered_each() -> None:
+    first, second = meter_together(told("naive.started", "naive.batch"), {}, copies=2, enough=None)
+    assert first.rows == second.rows == 10
+
+
+def test_a_process_that_carried_enough_is_asked_to_end() -> None:
+    endless = """
+import json, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print('{"event": "relay.started"}', flush=True)
+while True:
+    print('{"event": "tick", "claimed": 10}', flush=True)
+    time.sleep(0.01)
+"""
+    assert meter([sys.executable, "-c", endless], {}, enough=30).rows >= 30
 
 
 def test_a_process_that_fails_has_no_figures_and_its_last_words_are_told() -> None:
@@ -149,36 +177,106 @@ def test_a_process_that_moved_nothing_has_no_figures() -> None:
         meter(told("relay.started", "relay.stopped"), {})
 
 
+def test_of_several_processes_one_may_find_nothing_left() -> None:
+    assert [each.rows for each in meter_together(told("relay.started", "x"), {}, copies=2, enough=None)] == [0, 0]
+
+
 def test_the_last_words_of_a_failed_process_are_cut() -> None:
     with pytest.raises(Broken) as raised:
         meter([sys.executable, "-c", "print('x' * 5000); exit(3)"], {})
     assert max(map(len, str(raised.value).splitlines())) == TOLD_CHARS
 
 
-def test_the_table_has_every_run_and_the_medians_in_the_same_columns() -> None:
-    runs = [a_run("naive", rate=4_000), a_run(rate=16_000)]
-    heading = report.heading().splitlines()[-1]
-    lines = [heading, *(report.row(run, 1) for run in runs), *report.summary(runs).splitlines()]
-    table = [line for line in lines if line and "pair by pair" not in line]
-    assert len({len(line) for line in table}) == 1
-    assert "16,000" in report.row(runs[1], 1)
-    assert "pair by pair: 4.00" in lines[-1]
+def test_a_table_has_the_medians_their_spread_and_the_ratios() -> None:
+    yard = Yard(naive=Spread.of([4_000.0]), broker=Spread.of([40_000.0]), postgres=Spread.of([50_000.0]))
+    found = runs.table("a backlog", {"relay": [a_run(rate=14_000), a_run(rate=16_000), a_run(rate=18_000)]}, yard)
+    row = dict(zip(found.head, found.rows[0], strict=True))
+    assert row["msg/s"] == "16,000"
+    assert row["least to most msg/s"] == "14,000 to 18,000"
+    assert (row["times naive"], row["of the slower server alone"]) == ("4.00", "40%")
+    assert runs.table("a backlog", {"relay": [a_run()]}, None).head == runs.HEAD
+
+
+@pytest.mark.parametrize(("number", "met"), [(2.9, False), (3.0, True)])
+def test_a_lower_bound_is_met_by_itself(number: float, *, met: bool) -> None:
+    assert at_least("x", 3.0, number, 1) == Bar("x", ">= 3.0", f"{number}", met)
+
+
+@pytest.mark.parametrize(("number", "met"), [(3.1, False), (3.0, True)])
+def test_an_upper_bound_is_met_by_itself(number: float, *, met: bool) -> None:
+    assert at_most("x", 3.0, number, 1) == Bar("x", "<= 3.0", f"{number}", met)
 
 
 def test_the_verdict_says_what_was_met_and_what_not() -> None:
-    lines = report.verdict([a_run("naive", rate=4_000), a_run(rate=8_000)]).splitlines()
-    assert lines == [
-        "NOT MET  times the naive loop: 2.00 (bar: >= 3.0)",
-        "met      relay CPU, µs a message: 30.0 (bar: <= 40.0)",
-    ]
+    lines = report.verdict([at_least("rate", 3.0, 2.0, 1), at_most("CPU", 20.0, 19.0)]).splitlines()
+    assert lines == ["NOT MET  rate: 2.0 (bar: >= 3.0)", "met      CPU: 19 (bar: <= 20)"]
 
 
-def test_the_bench_measures_a_hundred_thousand_rows_three_times_unless_told_otherwise() -> None:
+def test_the_median_decides_and_pairs_are_compared_pair_by_pair() -> None:
+    one = [a_run("naive", rate=5_000), a_run(rate=15_000, cpu_us=19)]
+    found = speed.bars(one, alone=[a_run(rate=10_000), a_run(rate=16_000)], two=[a_run(rate=9_900), a_run(rate=16_200)])
+    assert [bar.got for bar in found] == ["15,000", "3.00", "30.0", "1.00"]
+    assert [bar.met for bar in found] == [True, True, False, True]
+
+
+def test_a_large_table_is_held_to_the_small_one_before_it() -> None:
+    small, large = a_run(rate=10_000, claims_s=(0.010,)), a_run(rate=8_400, claims_s=(0.012,))
+    found = flat.bars({"history": [(small, large)]}, {"history": [0.004, 0.005, 0.006]})
+    assert [(bar.got, bar.met) for bar in found] == [("0.84", False), ("1.20", False), ("5.0", True)]
+
+
+def test_latency_is_held_to_the_medians_of_its_runs() -> None:
+    steady = {"polling": [[0.010] * 99 + [0.070], [0.014] * 100, [0.030] * 100], "naive": [[1.0]]}
+    found = latency.bars(steady, {"polling": [0.3]})
+    assert [(bar.got, bar.met) for bar in found] == [("14.0", True), ("14.0", True)]
+
+
+def test_of_delays_the_share_that_is_named_is_not_longer() -> None:
+    delays = Delays.of([number / 1000 for number in range(1, 101)])
+    assert (delays.count, delays.p50, delays.p90, delays.p99, delays.most) == (100, 50, 90, 99, 100)
+    assert Delays.of([0.007]).p50 == Delays.of([0.007]).most == pytest.approx(7)
+
+
+def test_a_histogram_has_equal_steps_of_the_logarithm_and_its_gaps() -> None:
+    found = histogram([0.001, 0.001, 0.0015, 0.002])
+    assert [share for _, share in found] == [0.5, 0.25, 0, 0.25]
+    assert found[0][0] == pytest.approx(1)
+    assert sum(share for _, share in histogram([-0.001, 5.0])) == 1, "an arrival before the commit was answered counts"
+
+
+def test_the_most_within_a_time_is_found_wherever_it_begins() -> None:
+    assert most_within([9.0, 0.0, 0.95, 1.05, 1.9], 1.0) == 3
+    assert most_within([], 1.0) == 0
+
+
+def test_a_line_of_the_brokers_log_tells_its_time() -> None:
+    line = "2026-01-02 03:04:05.250000+00:00 [info] <0.1> accepting AMQP connection <0.1> (127.0.0.1:1 -> 127.0.0.1:2)"
+    assert recovery.logged_at(line) == 1767323045.25
+
+
+def test_the_ceiling_of_memory_is_that_of_the_readme() -> None:
+    defaults = {name: info.default for name, info in Settings.model_fields.items()}
+    assert defaults["lanes"] == bodies.LANES
+    assert defaults["batch_bytes"] == bodies.BATCH_BYTES
+    formula = f"{bodies.BASE_MIB} MiB + RELAY_LANES x max({bodies.COPIES} x RELAY_BATCH_BYTES"
+    assert formula.replace(" x ", " \N{MULTIPLICATION SIGN} ") in (ROOT / "README.md").read_text()
+
+
+def test_the_defaults_that_are_varied_are_the_relays() -> None:
+    defaults = {name: info.default for name, info in Settings.model_fields.items()}
+    assert defaults["batch_size"] == batch.DEFAULT_BATCH
+    assert defaults["lanes"] == batch.DEFAULT_LANES
+
+
+def test_all_is_measured_three_times_unless_told_otherwise() -> None:
     given = arguments([])
-    assert (given.rows, given.runs, given.only, given.ceilings, given.json) == (100_000, 3, None, False, None)
+    assert (given.scenarios, given.runs, given.quick, given.json) == ([], None, False, None)
+    assert Sizes().runs == 3
+    assert Sizes().with_runs(5) == Sizes(runs=5)
+    assert arguments(["speed", "flat"]).scenarios == ["speed", "flat"]
 
 
-@pytest.mark.parametrize("argv", [["--rows", "0"], ["--runs", "x"], ["--only", "both"]])
+@pytest.mark.parametrize("argv", [["--runs", "0"], ["--runs", "x"], ["sped"]])
 def test_a_wrong_argument_is_a_usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         arguments(argv)
