@@ -70,8 +70,12 @@ simulate: $(STAMP)  ## Live through worlds of faults on virtual time, by seed (S
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
 
 .PHONY: bench
-bench: servers  ## Measure the relay beside a naive one on the same servers (some minutes).
-	@$(BIN)/python -m bench
+bench: servers  ## Measure speed, latency and cost beside a naive relay, with a verdict (ONLY="speed flat" RESULT=file.json).
+	@$(BIN)/python -m bench $(ONLY) $(if $(RESULT),--json '$(RESULT)')
+
+.PHONY: plots
+plots: $(STAMP)  ## Draw the plots and write the tables of docs/performance.md, from the result kept there.
+	@$(BIN)/python -m bench.pages
 
 .PHONY: sabotage
 sabotage: servers  ## Try the relay with one bug at a time: a test must catch each (some minutes).
