@@ -151,6 +151,17 @@ def most_within(moments: Sequence[float], seconds: float) -> int:
     return most
 
 
+def disorder(row_ids: Sequence[int], keys: Sequence[str | None]) -> int:
+    """Count rows that arrived after a later one of their key; rows without a key have no order."""
+    latest: dict[str, int] = {}
+    wrong = 0
+    for row_id, key in zip(row_ids, keys, strict=True):
+        if key is not None:
+            wrong += row_id < latest.get(key, 0)
+            latest[key] = max(row_id, latest.get(key, 0))
+    return wrong
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What table and queue hold after a run."""

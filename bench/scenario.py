@@ -22,7 +22,7 @@ class Sizes:
     """Of each figure; the medians of them count."""
     rows: int = 100_000
     """Of a backlog that is drained."""
-    flat_rows: int = 60_000
+    flat_rows: int = 40_000
     """Of the part of a big table that is drained."""
     history: int = 5_000_000
     """Sent rows that were never cleaned up."""
@@ -40,6 +40,8 @@ class Sizes:
     """Rows that gather in an outage."""
     keys: int = 10_000
     """Ordering keys."""
+    keyed_rows: int = 20_000
+    """Rows with such keys that are drained."""
 
     def with_runs(self, runs: int) -> "Sizes":
         """Return the same with another number of runs."""
@@ -58,6 +60,7 @@ QUICK = Sizes(
     steady_s=3.0,
     gathered=5_000,
     keys=100,
+    keyed_rows=1_000,
 )
 """Small enough to see in a minute or two that everything works; its figures mean nothing."""
 

@@ -76,6 +76,17 @@ def fill_with(connection: psycopg.Connection[Any], rows: int, body_bytes: int) -
     rest(connection)
 
 
+def fill_with_keys(connection: psycopg.Connection[Any], rows: int, key: LiteralString, keys: int) -> None:
+    """Replace the table's rows by ones with a key, in SQL of their number `n` and the number of keys `$2`."""
+    connection.execute("TRUNCATE outbox.message RESTART IDENTITY")
+    head, _, tail = FILL.partition("SELECT\n")
+    with psycopg.RawCursor(connection) as cursor:
+        cursor.execute(
+            f"{head.replace('routing_key', 'key, routing_key')}SELECT\n  {key},\n{tail}".encode(), [rows, keys]
+        )
+    rest(connection)
+
+
 def rest(connection: psycopg.Connection[Any]) -> None:
     """Bring the table to rest: vacuumed, and on disk."""
     connection.execute("VACUUM (FREEZE, ANALYZE) outbox.message")

@@ -1,7 +1,7 @@
 """Every scenario, in the order in which all are measured."""
 
 from bench.scenario import Scenario
-from bench.scenarios import batch, bodies, claims, flat, idle, latency, recovery, replicas, speed
+from bench.scenarios import batch, bodies, claims, flat, idle, latency, order, recovery, replicas, speed
 
 ALL: tuple[Scenario, ...] = (
     speed.SCENARIO,
@@ -13,5 +13,6 @@ ALL: tuple[Scenario, ...] = (
     latency.SCENARIO,
     idle.SCENARIO,
     recovery.SCENARIO,
+    order.SCENARIO,
 )
 BY_NAME = {scenario.name: scenario for scenario in ALL}

@@ -13,8 +13,9 @@ from bench.stage import Stage
 MIB = 1 << 20
 BODIES = {"100 B": 100, "4 KB": 4096, "64 KB": 65536, "1 MB": MIB}
 ROWS_MAX = 50_000
-BASE_MIB, COPIES, LANES, BATCH_BYTES = 90, 3, 2, 8 * MIB
-CEILING_MIB = BASE_MIB + LANES * COPIES * BATCH_BYTES // MIB
+BASE_MIB, ROW_BYTES, COPIES = 90, 2048, 3
+LANES, BATCH_SIZE, BATCH_BYTES = 2, 500, 8 * MIB
+CEILING_MIB = BASE_MIB + LANES * (BATCH_SIZE * ROW_BYTES + COPIES * BATCH_BYTES) // MIB
 """As the README states it, for messages smaller than a batch."""
 
 Groups = Mapping[str, Mapping[Who, Sequence[Run]]]

@@ -14,8 +14,10 @@ from bench.stage import DATABASE, Stage
 COPIES = (1, 2, 3, 4)
 POLL_S = 0.5
 """As the relay's longest rest, by default."""
+SHORTER = 3.0
+"""Times as short as rows come steadily."""
 NAIVE = "naive, polling as seldom"
-SETTLE_S = 3.0
+SETTLE_S = 2.0
 """Until the poll has its longest rest."""
 CORE_PERCENT_MAX = 1.0
 STATEMENTS_MAX = 5.0
@@ -42,9 +44,9 @@ def measure(stage: Stage, sizes: Sizes, _yard: Yard, say: Say) -> Found:
     for _ in range(sizes.runs):
         for copies in COPIES:
             with relays(stage, copies) as those:
-                found.setdefault(_name(copies), []).append(_watch(stage, those, sizes.steady_s / 2))
+                found.setdefault(_name(copies), []).append(_watch(stage, those, sizes.steady_s / SHORTER))
         with naive_loop(stage, POLL_S) as loop:
-            found.setdefault(NAIVE, []).append(_watch(stage, [loop], sizes.steady_s / 2))
+            found.setdefault(NAIVE, []).append(_watch(stage, [loop], sizes.steady_s / SHORTER))
         for name, rests in found.items():
             say(f"{name}: {rests[-1].core_percent:.2f} % of a core, {rests[-1].statements:.1f} statements/s each")
     figures = ("core_percent", "statements", "words")

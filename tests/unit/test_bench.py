@@ -9,7 +9,7 @@ import pytest
 from bench import report, runs
 from bench.__main__ import arguments
 from bench.bars import Bar, at_least, at_most
-from bench.figures import Delays, Run, Seen, Spread, Who, histogram, most_within, order, ratios, refusal
+from bench.figures import Delays, Run, Seen, Spread, Who, disorder, histogram, most_within, order, ratios, refusal
 from bench.meter import (
     TICK_S,
     TOLD_CHARS,
@@ -249,6 +249,19 @@ def test_the_most_within_a_time_is_found_wherever_it_begins() -> None:
     assert most_within([], 1.0) == 0
 
 
+@pytest.mark.parametrize(
+    ("row_ids", "keys", "wrong"),
+    [
+        ([1, 2, 3], ["a", "b", "a"], 0),
+        ([2, 1, 3], ["b", "a", "a"], 0),
+        ([3, 1, 2], ["a", "a", "a"], 2),
+        ([3, 2, 1], [None, None, None], 0),
+    ],
+)
+def test_only_rows_of_one_key_have_an_order(row_ids: list[int], keys: list[str | None], wrong: int) -> None:
+    assert disorder(row_ids, keys) == wrong
+
+
 def test_a_line_of_the_brokers_log_tells_its_time() -> None:
     line = "2026-01-02 03:04:05.250000+00:00 [info] <0.1> accepting AMQP connection <0.1> (127.0.0.1:1 -> 127.0.0.1:2)"
     assert recovery.logged_at(line) == 1767323045.25
@@ -258,7 +271,11 @@ def test_the_ceiling_of_memory_is_that_of_the_readme() -> None:
     defaults = {name: info.default for name, info in Settings.model_fields.items()}
     assert defaults["lanes"] == bodies.LANES
     assert defaults["batch_bytes"] == bodies.BATCH_BYTES
-    formula = f"{bodies.BASE_MIB} MiB + RELAY_LANES x max({bodies.COPIES} x RELAY_BATCH_BYTES"
+    assert defaults["batch_size"] == bodies.BATCH_SIZE
+    formula = (
+        f"{bodies.BASE_MIB} MiB + RELAY_LANES x (RELAY_BATCH_SIZE x 2 KiB + max({bodies.COPIES} x RELAY_BATCH_BYTES"
+    )
+    assert bodies.ROW_BYTES == 2 * 1024
     assert formula.replace(" x ", " \N{MULTIPLICATION SIGN} ") in (ROOT / "README.md").read_text()
 
 
