@@ -56,6 +56,8 @@ class Claim:
     """Local monotonic clock, read before the claim was sent: the lease cannot end before `taken_at + lease`."""
     more: bool
     """The claim was cut by its row or byte limit, so more rows are due."""
+    beyond: int | None = None
+    """The first row, due or not, that waits behind the window which the claim looked at; None: there is none."""
 
 
 HeaderValue = None | bool | int | str | list["HeaderValue"] | dict[str, "HeaderValue"]

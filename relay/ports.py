@@ -35,6 +35,8 @@ class Store(Protocol):
         the same claim: because it waits, or is in somebody's hands. What `low` says of them is then only whether it is
         0: look at all anew. A claim without rows looked at every one if it says there are no `more`.
 
+        Else it looks at a bounded number of rows, due or not, and tells which one waits behind these (`beyond`).
+
         A suspected killer (`decide.suspect`) is claimed with nothing else: were the relay to die before it could give
         the others back, all of them would become suspects.
 

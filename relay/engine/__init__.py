@@ -49,8 +49,9 @@ class Engine:
         """Rows that must travel alone; see Batch."""
         self._scan = scan.Scan()
         self._poll_s = 0.0
-        self._probe_low = 0
-        """One past the row of the last probe: should that row be what ends the connection, another is asked next."""
+        self._sweep = scan.Sweep()
+        self._rest_s = 0.0
+        """What is left of the poll while a walk is under way."""
         self._idle = False
         self._suspicious = False
         """The last claim was a suspected killer, which is carried with nothing else in hand."""
@@ -110,7 +111,7 @@ class Engine:
     async def _rest(self) -> None:
         """Wait out the poll or the outage; a stop ends it at once."""
         outage_s = self.servers.rest_s()
-        until = self._chance.now() + (self._poll_s if outage_s is None else outage_s)
+        until = self._chance.now() + (self._rest_s if outage_s is None else outage_s)
         self._observer.turned()
         while (left := until - self._chance.now()) > 0 and not self._stopping.is_set():
             try:
@@ -122,25 +123,25 @@ class Engine:
     async def _claim(self) -> Claim | None:
         """Take a batch; None when a server is gone, when nothing is due, or when stopping."""
         if self._stopping.is_set() or not await self._ready():
+            self._sweep = scan.Sweep(self._sweep.at)  # what it saw may have changed when the servers are back
             return None
-        probing, quiet, low = self.servers.probing_broker, not self._carrying, self._low()
+        probing, quiet, look = self.servers.probing_broker, not self._carrying, self._look()
         limit = self.servers.claim_limit(self._policy.batch_size)
         if not limit or self._stopping.is_set():  # an outage another lane met, or a stop, while the servers were asked
             return None
+        began = self._chance.now()
         try:
-            claim = await self._store.claim(limit=limit, low=low)
+            claim = await self._store.claim(limit=limit, low=look.low)
         except StoreUnavailable as error:
             self.servers.database_failed(error)
             return None
         self.servers.proved("database", Proof.ANSWER)
-        self._note(claim, low)
+        self._note(claim, look, began=began, quiet=quiet)
         if claim.rows:
             return claim
-        if claim.more or low:
-            return None
-        if probing:
+        if probing and self._sweep.whole:
             self.servers.proved("broker", Proof.CONNECTION)
-        if self._drain and quiet:  # every row was looked at while none was in hand here
+        if self._drain and self._sweep.whole and self._sweep.quiet:
             self.stop()
         return None
 
@@ -156,23 +157,26 @@ class Engine:
             self.servers.proved("database" if database else "broker", Proof.CONNECTION)
         return database and broker
 
-    def _low(self) -> int:
+    def _look(self) -> scan.Look:
         """Return where to begin; a question that needs a certain answer, or a certain row, begins at 0."""
-        if self.servers.probing_broker:
-            return self._probe_low
-        if self._suspicious or (self._drain and self._idle):
-            return 0
+        if self.servers.probing_broker or (self._drain and self._idle):
+            return scan.Look(self._sweep.at)
+        if self._suspicious:
+            return scan.Look(0)
         return scan.start(self._scan, idle=self._idle, now=self._chance.now(), rescan_s=self._policy.rescan_s)
 
-    def _note(self, claim: Claim, low: int) -> None:
+    def _note(self, claim: Claim, look: scan.Look, *, began: float, quiet: bool) -> None:
         """Remember where the claim ended and how soon to claim again."""
-        last_id = claim.rows[-1].id if claim.rows else None
-        self._probe_low = last_id + 1 if last_id is not None and self.servers.probing_broker else 0
-        self._scan = scan.saw(self._scan, began=low, last_id=last_id, more=claim.more, now=self._chance.now())
-        self._idle = not claim.rows
+        now, last_id = self._chance.now(), claim.rows[-1].id if claim.rows else None
+        sight = scan.Sight(last_id, claim.more, claim.beyond, now - began)
+        self._scan = scan.saw(self._scan, look, sight, now=now)
+        self._sweep = scan.swept(self._sweep, look, sight, quiet=quiet, probing=self.servers.probing_broker)
         self._suspicious = any(map(suspect, claim.rows))
-        rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
-        self._poll_s = 0.0 if claim.more else rest_s
+        if claim.rows or not look.walks:  # that nothing is due below the mark makes nobody idle
+            self._idle = not claim.rows
+            rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
+            self._poll_s = 0.0 if claim.more or claim.beyond is not None else rest_s
+        self._rest_s = scan.rest_s(self._scan, self._poll_s, now=now)
 
     async def _carry(self, claim: Claim, *, after: asyncio.Event | None = None) -> TickReport:
         self._observer.in_flight(len(claim.rows))

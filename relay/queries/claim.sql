@@ -1,6 +1,6 @@
 -- Leases the next due rows, in order of id, as many as fit the limits of rows and bytes; at least one.
--- Rides on the index message_pending: candidate walks it upwards from :low, and nothing else is ever scanned. With order
--- per key it looks at the :ids alone that turns.sql chose, and rides on the primary key.
+-- Rides on the index message_pending: candidate walks it from :low up to :high, and nothing else is ever scanned. With
+-- order per key it looks at the :ids alone that turns.sql chose, and rides on the primary key.
 -- What follows is one stream over the candidates, as each further MATERIALIZED would copy every row once more.
 --
 -- candidate  MATERIALIZED, or a plan may run it once a row and LIMIT would limit nothing. `weight` is what a row
@@ -110,4 +110,5 @@ RETURNING
   (SELECT candidates FROM offer),
   (SELECT suspected FROM offer),
   -- Somebody may change the type of the column while the relay runs.
-  pg_typeof(m.payload)::oid = {payload_type_id}
+  pg_typeof(m.payload)::oid = {payload_type_id},
+  (SELECT id::bigint FROM {table} WHERE status = 'pending' AND id >= %(high)s::bigint ORDER BY id LIMIT 1)

@@ -1,5 +1,5 @@
--- Locks the first due row from :low on, so that a claim from its id takes that row and no other; with order per key the
--- first of the :ids.
+-- Locks the first due row from :low up to :high, so that a claim from its id takes that row and no other; with order per
+-- key the first of the :ids.
 -- Rides on the index message_pending, or on the primary key.
 SELECT id::bigint
 FROM {table}

@@ -39,6 +39,8 @@ class StoreConfig:
     lease_s: float = 60.0
     pool_size: int = 3
     application_name: str = "outbox-relay"
+    scan_ids: int = 20_000
+    """Ids one claim looks at. Postgres passes by as many rows that are not due in some 10 ms, far below any timeout."""
     backlog_cap: int = 10_000
     """Where counting stops."""
     ordered: bool = False

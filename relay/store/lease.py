@@ -1,17 +1,33 @@
 """What a claim does inside its transaction: choose rows, lease them, read what they hold."""
 
 from typing import Any
+from uuid import UUID
 
 from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
+from relay.store.config import StoreConfig
 from relay.store.connect import Connection
 from relay.store.marks import write_fenced
 from relay.store.queries import SQL_ASCII, Queries
-from relay.store.rows import LooseText, as_composed
+from relay.store.rows import ID_MAX, LooseText, as_composed, beyond_of, first_beyond
 from relay.store.turns import Turns
 from relay.store.unreadable import take, take_alone
 
 Record = tuple[Any, ...]
+
+
+def terms(config: StoreConfig, *, token: UUID, rows: int, low: int) -> dict[str, Any]:
+    """Return the parameters of a claim. With order per key it looks at the rows of `ids` and knows no window."""
+    return {
+        "low": low,
+        "high": ID_MAX if config.ordered else min(low + config.scan_ids, ID_MAX),
+        "ids": [],
+        "rows": rows,
+        "bytes": config.batch_bytes,
+        "message_bytes": config.message_bytes_max,
+        "lease_s": float(config.lease_s),
+        "token": token,
+    }
 
 
 async def lease(
@@ -23,10 +39,11 @@ async def lease(
     encoding: str,
     turns: Turns | None,
     alone: bool,
-) -> list[Record]:
+) -> tuple[list[Record], int | None]:
     """Lease rows in the open transaction; with `turns` those whose turn it is, of which it notes the ids in `params`.
 
-    Raises Unreadable: one row is perhaps to blame, so take one alone; StoreUnavailable: the table was changed.
+    With them comes the first row that waits behind the window. Raises Unreadable: one row is perhaps to blame, so take
+    one alone; StoreUnavailable: the table was changed.
     """
     cursor = conn.cursor(binary=True)
     if encoding == SQL_ASCII:  # its texts may hold any bytes
@@ -35,7 +52,7 @@ async def lease(
     if turns is not None:
         params["ids"] = list(await turns.choose(cursor, params))
         if not params["ids"]:
-            return []
+            return [], None
     if alone:
         records = await take_alone(cursor, queries, claim, params)
     else:
@@ -45,4 +62,5 @@ async def lease(
     orphans = frozenset() if turns is None else turns.orphans([record[0] for record in records])
     if orphans:
         await write_fenced(conn, queries, params["token"], [Release(row_id) for row_id in orphans], encoding=encoding)
-    return [record for record in records if record[0] not in orphans] if orphans else records
+    beyond = first_beyond(records[0]) if records else await beyond_of(conn, queries.beyond, params)
+    return [record for record in records if record[0] not in orphans], beyond

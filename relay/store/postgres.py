@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Any
 from uuid import UUID, uuid4
 
 from relay.model import Backlog, Claim, Fault, Mark, Sent
@@ -16,7 +15,7 @@ from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
-from relay.store.lease import lease
+from relay.store.lease import lease, terms
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
 from relay.store.pool import DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
@@ -30,8 +29,6 @@ from relay.store.unreadable import Unreadable
 
 PROOF_S = 5.0
 """So long after the last success of a transaction the server counts as there without being asked."""
-SKIPPED_MAX = 20_000
-"""Rows in the hands of other relays that may stand between those of a claim."""
 
 
 class PostgresStore:
@@ -175,23 +172,15 @@ class PostgresStore:
 
     async def _lease(self, query: bytes, asked: int, limit: int, low: int, *, alone: bool = False) -> Claim:
         token, taken_at = uuid4(), time.monotonic()
-        params: dict[str, Any] = {
-            "low": low,
-            "ids": [],
-            "rows": asked,
-            "bytes": self._config.batch_bytes,
-            "message_bytes": self._config.message_bytes_max,
-            "lease_s": float(self._config.lease_s),
-            "token": token,
-        }
+        params = terms(self._config, token=token, rows=asked, low=low)
         bookmark = self._unflushed.bookmark()
         try:
             async with self._transaction("claim", self._begin) as conn:
-                records = await lease(
+                records, beyond = await lease(
                     conn, self._queries, query, params, encoding=self._encoding, turns=self._turns, alone=alone
                 )
         except (StoreUnavailable, asyncio.CancelledError) as error:
-            self._unanswered.append({**params, "seen": asked + SKIPPED_MAX})
+            self._unanswered.append({**params, "seen": self._config.scan_ids})
             if isinstance(error, StoreUnavailable) and error.fault is Fault.TIMEOUT:
                 self._portion.failed(asked)
             raise
@@ -205,7 +194,7 @@ class PostgresStore:
         if records and not suspected(records[0]):
             self._portion.came(asked, limit, taken=len(rows), candidates=candidates)
         more = candidates == asked or len(rows) < candidates or (self._turns is not None and self._turns.more)
-        return Claim(token, rows, taken_at, more=more)
+        return Claim(token, rows, taken_at, more=more, beyond=beyond)
 
     async def _give_back(self, claim: Mapping[str, object]) -> None:
         """Undo a claim whose commit was perhaps never answered: nobody has its rows in hand, and none was published."""

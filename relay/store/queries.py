@@ -21,9 +21,9 @@ _WEIGHTS: dict[str, LiteralString] = {
 }
 """By the type of the payload: the size, or a guess of it, that reads nothing out of TOAST."""
 PAYLOAD_TYPES = tuple(_WEIGHTS)
-_FROM_LOW: LiteralString = "id >= %(low)s::bigint"
+_FROM_LOW: LiteralString = "id >= %(low)s::bigint AND id < %(high)s::bigint"
 _CHOSEN: LiteralString = "id = ANY (%(ids)s::bigint[])"
-"""The rows that a claim may take: any from the low-water mark on, or those whose turn it is."""
+"""The rows that a claim may take: any of a window from where it begins, or those whose turn it is."""
 _STOPPED: LiteralString = "EXISTS (SELECT FROM {table} AS f WHERE f.status = 'failed' AND f.key COLLATE \"C\" = v.key)"
 """Whether a failed row blocks a key; it rides on the index message_failed_key."""
 UTF8 = "UTF8"
@@ -37,6 +37,7 @@ class Queries:
 
     inspect: bytes
     first_due: bytes
+    beyond: bytes
     claim_unread: bytes
     renew: bytes
     mark_sent: bytes

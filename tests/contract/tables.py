@@ -32,6 +32,7 @@ class MemoryOutbox:
         message_bytes_max: int = 2**20,
         ordered: bool = False,
         failed_blocks_key: bool = False,
+        scan_ids: int = 20_000,
     ) -> None:
         self._loop_time = asyncio.get_running_loop().time
         self._passed_s = 0.0
@@ -42,6 +43,7 @@ class MemoryOutbox:
             message_bytes_max=message_bytes_max,
             ordered=ordered,
             failed_blocks_key=failed_blocks_key,
+            scan_ids=scan_ids,
         )
         self._last_id = 0
 

@@ -70,6 +70,27 @@ async def test_rows_below_the_low_mark_are_left(outbox: Outbox) -> None:
     assert await found(outbox.store) == ([1], False)
 
 
+async def test_a_claim_looks_at_one_window_and_tells_which_row_waits_behind_it(an_outbox: MakeOutbox) -> None:
+    outbox = await an_outbox(scan_ids=10)
+    await outbox.commit(n=25, delay_s=50)
+    await outbox.commit()
+    await outbox.commit(delay_s=50)
+    store = outbox.store
+
+    async def seen(low: int) -> tuple[list[int], bool, int | None]:
+        taken = await claim(store, low=low)
+        return ids(taken), taken.more, taken.beyond
+
+    assert await seen(0) == ([], False, 10)
+    assert await seen(10) == ([], False, 20)
+    assert await seen(15) == ([], False, 25)
+    await outbox.delete(25)
+    assert await seen(15) == ([], False, 26)
+    assert await seen(17) == ([26], False, 27)
+    assert await seen(20) == ([], False, None)
+    assert await seen(2**63 - 2) == ([], False, None)
+
+
 async def test_a_row_committed_late_is_found_from_the_start_only(outbox: Outbox) -> None:
     late = await outbox.reserve()
     await outbox.commit(n=2)

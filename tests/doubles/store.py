@@ -45,8 +45,11 @@ class MemoryStore:
         table: Table | None = None,
         ordered: bool = False,
         failed_blocks_key: bool = False,
+        scan_ids: int = 20_000,
     ) -> None:
         self._now = now
+        self.scan_ids = scan_ids
+        """Ids one claim looks at; with order per key it looks at all."""
         self.table = table or Table(
             now,
             lease_s=lease_s,
@@ -170,21 +173,23 @@ class MemoryStore:
             if lost is Moment.LATE:
                 asyncio.get_running_loop().call_later(LATE_S, self._take, token, limit, low)
                 self._fail(Fault.TIMEOUT, "the claim was given up")
-            rows, more = self._take(token, limit, low)
+            rows, more, beyond = self._take(token, limit, low)
             await self._reply("claim", lost)
         except (StoreUnavailable, asyncio.CancelledError):
             self._unheard.append(token)
             raise
         if rows and not self._found_dead:
             del self._lazy[:bookmark]
-        return Claim(token, rows, taken_at, more=more)
+        return Claim(token, rows, taken_at, more=more, beyond=beyond)
 
-    def _take(self, token: UUID, limit: int, low: int) -> tuple[tuple[Row, ...], bool]:
+    def _take(self, token: UUID, limit: int, low: int) -> tuple[tuple[Row, ...], bool, int | None]:
         """Let a claim take effect."""
-        due = self.table.due(low, limit)
+        high = 2**63 - 1 if self.table.ordered else low + self.scan_ids
+        due = self.table.due(low, limit, high)
         fit = self.table.cut(due)
         self.claims.append((limit, low, fit))
-        return tuple(self.table.take(row_id, token) for row_id in fit), len(due) == limit or len(fit) < len(due)
+        rows = tuple(self.table.take(row_id, token) for row_id in fit)
+        return rows, len(due) == limit or len(fit) < len(due), self.table.first_pending(high)
 
     async def renew(self, token: UUID, row_ids: Sequence[int]) -> frozenset[int]:
         """Lengthen leases that are still ours."""

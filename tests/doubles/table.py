@@ -99,12 +99,17 @@ class Table:
         stored = self.rows.get(row_id)
         return bool(stored and stored.status == "pending" and stored.token == token and stored.claimed_until)
 
-    def due(self, low: int, limit: int) -> list[int]:
-        """The first rows that may be claimed."""
+    def due(self, low: int, limit: int, high: int) -> list[int]:
+        """The first rows below `high` that may be claimed."""
         if self.ordered:
             return self._in_order()[:limit]
-        found = (i for i, s in self.rows.items() if i >= low and s.status == "pending" and s.available_at <= self.now())
+        pending = (i for i, s in self.rows.items() if low <= i < high and s.status == "pending")
+        found = (row_id for row_id in pending if self.rows[row_id].available_at <= self.now())
         return sorted(row_id for row_id in found if self.free(self.rows[row_id]))[:limit]
+
+    def first_pending(self, low: int) -> int | None:
+        """The first row from there on that waits, due or not."""
+        return min((i for i, s in self.rows.items() if i >= low and s.status == "pending"), default=None)
 
     def _in_order(self) -> list[int]:
         """Rows that may be claimed and before which no row of their key waits or is in somebody's hands."""

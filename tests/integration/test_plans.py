@@ -20,6 +20,7 @@ from psycopg import Connection
 from relay import migrate
 from relay.migrate import outside
 from relay.settings import Settings
+from relay.store.config import StoreConfig
 from relay.store.pool import DURABLE, IN_ORDER
 from relay.store.queries import Queries, compose, compose_claim
 from services.postgres import PostgresServer
@@ -29,10 +30,19 @@ from tests.stores import NOBODY, a_store, claim
 HISTORY = 50_000
 BACKLOG = 1_000_000
 PENDING = 1000
+HEAD = HISTORY + 1
+"""The first row that waits."""
 IDS = list(range(HISTORY - 499, HISTORY + 1))
 CLAIM = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
 QUERIES = compose("outbox", "message")
-LIMITS = {"rows": 500, "bytes": 8 << 20, "message_bytes": 16 << 20, "lease_s": 60.0, "token": NOBODY}
+LIMITS: dict[str, object] = {
+    "rows": 500,
+    "bytes": 8 << 20,
+    "message_bytes": 16 << 20,
+    "lease_s": 60.0,
+    "token": NOBODY,
+    "high": 2**63 - 1,
+}
 MARKS = {
     "ids": IDS,
     "token": NOBODY,
@@ -80,8 +90,9 @@ class Cost(NamedTuple):
 
 
 COSTS = {
-    "claim": Cost(LIMITS | {"low": 0}, {"message_pending", "message_pkey"}, 2 * 500, 14 * 500),
-    "first_due": Cost({"low": 0}, {"message_pending"}, 1, 20),
+    "claim": Cost(LIMITS | {"low": 0}, {"message_pending", "message_pkey"}, 2 * 500 + 1, 14 * 500),
+    "beyond": Cost({"high": HEAD}, {"message_pending"}, 1, 20),
+    "first_due": Cost({"low": 0, "high": 2 * HISTORY}, {"message_pending"}, 1, 20),
     "claim_unread": Cost(LIMITS | {"id": HISTORY + 1}, {"message_pkey"}, 1, 20),
     "mark_sent": Cost(MARKS, {"message_pkey"}, 500, 12 * 500),
     "mark_sent_late": Cost(MARKS, {"message_pkey"}, 500, 12 * 500),
@@ -91,7 +102,12 @@ COSTS = {
     "mark_retry": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
     "mark_failed": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
     "release": Cost(MARKS, {"message_pkey", "message_pending"}, PENDING, 12 * 500),
-    "give_back": Cost({"low": 0, "token": NOBODY, "seen": 100}, {"message_pending", "message_pkey"}, 2 * 100, 12 * 100),
+    "give_back": Cost(
+        {"low": 0, "token": NOBODY, "seen": 100, "high": 2 * HISTORY},
+        {"message_pending", "message_pkey"},
+        2 * 100,
+        12 * 100,
+    ),
     # 50 keys with ten rows each, of which it takes four, and 500 rows without a key.
     "turns": Cost(
         {"low": 0, "after": 0, "after_unkeyed": 0, "each": 4, "look": 500},
@@ -183,7 +199,7 @@ def scans(plan: list[dict[str, Any]]) -> set[str]:
 
 def pages(plan: list[dict[str, Any]], index: str | None = None) -> int:
     """Pages that the whole of it touched, or its walk along that index."""
-    (node,) = [each for each in plan[1:] if each.get("Index Name") == index] if index else plan[:1]
+    node = next(each for each in plan[1:] if each.get("Index Name") == index) if index else plan[0]
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
@@ -252,6 +268,16 @@ def test_a_claim_costs_the_same_with_a_million_rows_waiting(history: Connection[
 )
 def test_a_mark_reads_its_own_rows_with_a_million_rows_waiting(backlog: Connection[Any], name: str) -> None:
     assert read(explain(backlog, getattr(QUERIES, name), **MARKS)) == 500
+
+
+def test_a_claim_passes_by_no_more_rows_that_are_not_due_than_its_window_holds(aging: Connection[Any]) -> None:
+    aging.execute("UPDATE outbox.message SET available_at = now() + interval '1 day'")
+    window = StoreConfig(str).scan_ids
+    plan = explain(aging, CLAIM, **LIMITS | {"low": 0, "high": window})
+    assert (plan[0]["Actual Rows"], looked_at(plan)) == (0, window - 1)
+    assert pages(plan) < 4 * window
+    assert read(explain(aging, QUERIES.first_due, low=0, high=window)) == window - 1
+    assert read(explain(aging, QUERIES.beyond, high=window)) == 1
 
 
 def test_a_claim_from_the_low_mark_skips_the_dead_head_of_the_index(aging: Connection[Any]) -> None:

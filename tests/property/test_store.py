@@ -193,11 +193,13 @@ class Machine(RuleBasedStateMachine):
     def poll(self, number: int, limit: int, seconds: float) -> None:
         """A store claims from its low-water mark, which hides no row for longer than the time to the next rescan."""
         self.now += seconds
-        low = scan.start(self.scans[number], idle=self.idle[number], now=self.now, rescan_s=RESCAN_S)
+        look = scan.start(self.scans[number], idle=self.idle[number], now=self.now, rescan_s=RESCAN_S)
+        low = look.low
         taken = self.wait(self.relays[number].claim(limit=limit, low=low))
         self._took(taken, self.outbox.cut(self.outbox.free(low), limit))
         last_id = taken.rows[-1].id if taken.rows else None
-        after = scan.saw(self.scans[number], began=low, last_id=last_id, more=taken.more, now=self.now)
+        sight = scan.Sight(last_id, taken.more, taken.beyond)
+        after = scan.saw(self.scans[number], look, sight, now=self.now)
         self.scans[number], self.idle[number] = after, not taken.rows
         if not taken.more:
             assert all(self.now - self.rows[row_id].free_since < RESCAN_S or low for row_id in self.outbox.free())
@@ -257,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         """Nobody heard of a claim: its rows go back as if never claimed, unless they are in other hands."""
         token, ids = self._recent(which)
         low = 0 if from_start else min(ids, default=0)
-        self.relays[number]._unanswered.append({"token": token, "low": low, "seen": seen})
+        self.relays[number]._unanswered.append({"token": token, "low": low, "high": 2**63 - 1, "seen": seen})
         self.wait(self.relays[number].ready())
         self.outbox.give_back(token, low=low, seen=seen)
         for row_id in ids:

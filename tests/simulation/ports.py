@@ -80,11 +80,15 @@ class Life:
             raise Killed
 
 
+SCAN_IDS = 12
+"""Few enough that a look at everything takes several claims."""
+
+
 class SimulatedStore(MemoryStore):
     """A store whose statements take their time, and fail by chance."""
 
     def __init__(self, table: Table, life: Life, chance: random.Random, witness: Witness, *, way_s: float) -> None:
-        super().__init__(asyncio.get_running_loop().time, table=table)
+        super().__init__(asyncio.get_running_loop().time, table=table, scan_ids=SCAN_IDS)
         self.proof_s = PROOF_S
         self._life = life
         self._witness = witness
@@ -101,7 +105,7 @@ class SimulatedStore(MemoryStore):
             self._witness.happened[f"{op} {moment.name.lower()}"] += 1
             self._faults[op].append(moment)
 
-    def _take(self, token: UUID, limit: int, low: int) -> tuple[tuple[Row, ...], bool]:
+    def _take(self, token: UUID, limit: int, low: int) -> tuple[tuple[Row, ...], bool, int | None]:
         self._witness.holders[token] = self._life
         return super()._take(token, limit, low)
 

@@ -97,6 +97,53 @@ async def test_a_row_is_not_published_before_it_is_due(bench: Bench) -> None:
         assert 30 <= bench.elapsed_s <= 30 + bench.policy.rescan_s + 0.51
 
 
+async def test_rows_among_many_that_are_delayed_are_claimed_promptly(bench: Bench) -> None:
+    bench.store.scan_ids = 100
+    bench.store.delay_s["claim"] = 0.001
+    bench.store.commit(n=3000, delay_s=86400)
+    async with bench.running():
+        bench.store.commit()
+        await bench.until(lambda: bench.store.ids("sent") == [3001], within_s=0.6)
+        await asyncio.sleep(60)
+        for number, row_id in enumerate((5, 2999, 1500), 1):  # as retries do
+            bench.store.rows[row_id].available_at = bench.now()
+            fresh, began = bench.store.commit(), bench.now()
+            await bench.until(lambda: bench.store.ids("sent")[-1:] == fresh, within_s=0.6)  # noqa: B023
+            await bench.until(lambda: len(bench.store.ids("sent")) == 1 + 2 * number, within_s=6)  # noqa: B023
+            assert bench.now() - began <= bench.policy.rescan_s + 1
+    lows = [low for _, low, _ in bench.store.claims]
+    assert lows.count(0) > 10, "walks went on"
+    assert sum(low > 3000 - 100 for low in lows) >= len(lows) // 2 - 40, "the mark has every second turn"
+
+
+async def test_a_drain_looks_at_every_window_before_it_ends(a_bench: MakeBench) -> None:
+    bench = a_bench(batch_size=7)
+    bench.store.scan_ids = 10
+    bench.store.commit(n=100, delay_s=3600)
+    bench.store.commit(n=3)
+    bench.store.commit(n=100, delay_s=3600)
+    bench.store.rows[42].available_at = bench.now()
+    await bench.drain()
+    assert (bench.store.ids("sent"), bench.elapsed_s < 1) == ([42, 101, 102, 103], True)
+
+
+async def test_a_drain_takes_a_row_that_was_given_back_behind_its_look(a_bench: MakeBench) -> None:
+    bench = a_bench(batch_size=2)
+    bench.store.scan_ids = 10
+    bench.store.commit(n=2)
+    bench.store.commit(n=100, delay_s=3600)
+    bench.publisher.holding = True
+    draining = asyncio.create_task(bench.drain())
+    await bench.until(lambda: bench.publisher.in_flight == 2)
+    bench.store.reply_s = 1.0
+    await bench.until(lambda: bench.store.claims[-1][1] > 20)
+    bench.publisher.holding = False
+    bench.publisher.lose()
+    bench.store.reply_s = 0.0
+    await draining
+    assert bench.store.ids("sent") == [1, 2]
+
+
 async def test_a_drain_ends_when_no_row_is_due(a_bench: MakeBench) -> None:
     bench = a_bench(batch_size=7)
     bench.store.commit(n=50)
