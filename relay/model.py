@@ -222,6 +222,31 @@ class Backlog:
     """With order per key: keys whose next rows wait for a refused one; the count stops at the cap."""
 
 
+class BellState(StrEnum):
+    """How the doorbell stands, as one relay sees it."""
+
+    ABSENT = "absent"
+    """There is no trigger, or it is disabled."""
+    READY = "ready"
+    """To be had, unless another relay holds it."""
+    POOLED = "pooled"
+    """A pooler stands before the database: a session is not the relay's own."""
+    LOST = "lost"
+    """No session for it could be opened, or it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """What the database says of the doorbell."""
+
+    table_id: int
+    installed: bool
+    enabled: bool
+    """Its trigger fires."""
+    holder: str | None
+    """application_name of the relay that holds it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TickReport:
     """What one tick did to the rows it claimed; `claimed` is the sum of all outcomes."""

@@ -1,6 +1,6 @@
 """What the engine needs from the world, as Protocols; the adapters of the floor above fill them."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -55,6 +55,27 @@ class Store(Protocol):
 
         Idempotent under one token. Raises StoreUnavailable: all, some or none may be written; settle again.
         """
+        ...
+
+
+class Waker(Protocol):
+    """The doorbell: producers ring it when they commit rows while somebody holds it. No row depends on it."""
+
+    @property
+    def held(self) -> bool:
+        """It is in hand; its loss ends that, with one more ring."""
+        ...
+
+    async def take(self, ring: Callable[[], None]) -> bool:
+        """Take it, if it is to be had now; `ring` is called for every ring from then on, on this loop.
+
+        A row that is committed after it returned rings. Of those before some do not: look at the whole table once
+        more. Never raises, always ends.
+        """
+        ...
+
+    async def let_go(self) -> None:
+        """Let another relay take it; nothing rings after that. Never raises, always ends."""
         ...
 
 

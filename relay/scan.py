@@ -75,6 +75,11 @@ def rest_s(scan: Scan, poll_s: float, *, now: float) -> float:
     return poll_s if scan.walk is None else min(poll_s, max(0.0, scan.walk_at - now))
 
 
+def told(scan: Scan) -> Scan:
+    """Take the news that there are rows, perhaps below the mark."""
+    return replace(scan, untidy=True)
+
+
 def saw(scan: Scan, look: Look, sight: Sight, *, now: float) -> Scan:
     """Take the result of a claim that began there."""
     found = sight.last_id is not None

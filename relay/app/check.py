@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from relay.app.mend import back_by_itself, broker_fix, database_fix
-from relay.app.wire import publisher_of, store_of
+from relay.app.wire import publisher_of, store_config, store_of
 from relay.model import Refused, Unreachable
 from relay.ports import StoreUnavailable
 from relay.settings import Settings, effective
+from relay.store import PostgresStore, pooled
 
 CLOSE_S = 2.0
 
@@ -28,7 +29,7 @@ class Finding:
     """One thing looked at."""
 
     subject: str
-    """configuration · database · schema · broker · exchange."""
+    """configuration · database · schema · doorbell · broker · exchange."""
     verdict: Verdict
     text: str
     fix: str = ""
@@ -66,12 +67,29 @@ async def _database(settings: Settings) -> AsyncGenerator[Finding, None]:
         if not problems:
             text = f"table {settings.schema_}.{settings.table}: columns, indexes and grants are right"
             yield Finding("schema", Verdict.OK, text)
+        if not any(problem.blocking for problem in problems):
+            yield await _doorbell(store, settings)
     except StoreUnavailable as error:
         verdict = Verdict.UNREACHABLE if back_by_itself(error.fault, error.detail) else Verdict.PROBLEM
         fix = database_fix(error.fault)
         yield Finding("database", verdict, f"{where}: {error.detail}", fix, error.fault.value)
     finally:
         await store.close()
+
+
+async def _doorbell(store: PostgresStore, settings: Settings) -> Finding:
+    found, between = await store.doorbell(), await pooled(store_config(settings))
+    if not found.installed:
+        return Finding("doorbell", Verdict.OK, "none: an idle relay finds new rows by its poll")
+    if not found.enabled:
+        text, fix = "its trigger is disabled: new rows are found by the poll", "relay doorbell disable, then enable"
+        return Finding("doorbell", Verdict.WARNING, text, fix, "doorbell.disabled")
+    if between:
+        text = "a pooler stands before the database, and nothing is heard through it: new rows are found by the poll"
+        fix = "point RELAY_DATABASE_URL at the database itself, or relay doorbell disable"
+        return Finding("doorbell", Verdict.WARNING, text, fix, "doorbell.pooled")
+    held = "nobody holds it now" if found.holder is None else f"held by {found.holder}"
+    return Finding("doorbell", Verdict.OK, f"new rows ring; {held}")
 
 
 async def _broker(settings: Settings) -> AsyncGenerator[Finding, None]:

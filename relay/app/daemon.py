@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from relay import __version__, log
 from relay.app.signals import DONE, FAILED, supervise
-from relay.app.wire import policy_of, publisher_of, store_of
+from relay.app.wire import doorbell_of, policy_of, publisher_of, store_of
 from relay.engine import Engine
 from relay.observe import Observatory
 from relay.ports import StoreUnavailable
@@ -29,10 +29,13 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
     seen.tell("relay.starting", version=__version__, settings=effective(settings))
     store, publisher = store_of(settings, seen.db), publisher_of(settings)
     seen.watch_broker(publisher)
-    engine = Engine(store, publisher, seen, policy_of(settings))
+    bell = doorbell_of(settings, store, seen)
+    seen.watch_bell(lambda: bell.held)
+    engine = Engine(store, publisher, seen, policy_of(settings), waker=bell)
     async with AsyncExitStack() as stack:
         await store.open()
         stack.push_async_callback(store.close)
+        stack.push_async_callback(bell.close)
         stack.push_async_callback(publisher.close, CLOSE_S)
         pages = Pages(live=seen.live, ready=seen.ready, status=seen.status, metrics=seen.metrics)
         await stack.enter_async_context(Web(pages, host=settings.http_host, port=settings.http_port, tell=seen.tell))

@@ -5,9 +5,10 @@ from relay.broker import BrokerConfig, RabbitPublisher
 from relay.decide import PollPolicy, RetryPolicy
 from relay.engine import EnginePolicy
 from relay.envelope import SealPolicy
+from relay.observe import Observatory
 from relay.outage import OutagePolicy
 from relay.settings import Settings
-from relay.store import PostgresStore, StoreConfig
+from relay.store import PostgresDoorbell, PostgresStore, StoreConfig
 from relay.store.config import OnDb, ignore
 
 SPARE_CONNECTIONS = 1
@@ -32,7 +33,12 @@ def policy_of(settings: Settings) -> EnginePolicy:
 
 def store_of(settings: Settings, on_db: OnDb = ignore) -> PostgresStore:
     """Return the store, not yet opened."""
-    config = StoreConfig(
+    return PostgresStore(store_config(settings), on_db)
+
+
+def store_config(settings: Settings) -> StoreConfig:
+    """Return what the store needs to know."""
+    return StoreConfig(
         conninfo=settings.database_url,
         schema=settings.schema_,
         table=settings.table,
@@ -45,7 +51,11 @@ def store_of(settings: Settings, on_db: OnDb = ignore) -> PostgresStore:
         ordered=settings.ordering == "key",
         failed_blocks_key=settings.failed_blocks_key,
     )
-    return PostgresStore(config, on_db)
+
+
+def doorbell_of(settings: Settings, store: PostgresStore, seen: Observatory) -> PostgresDoorbell:
+    """Return the doorbell, without a session yet."""
+    return PostgresDoorbell(store_config(settings), store.doorbell, seen.bell, seen.rang)
 
 
 def publisher_of(settings: Settings) -> RabbitPublisher:

@@ -11,6 +11,7 @@ import rich_click as click
 
 from relay import __version__
 from relay.cli.daemon import healthcheck, run
+from relay.cli.doorbell import doorbell
 from relay.cli.exits import DONE, FAILURE, exit_for
 from relay.cli.look import check, config, status
 from relay.cli.operate import cleanup, migrate, retry
@@ -35,7 +36,7 @@ def version() -> None:
     click.echo(__version__)
 
 
-for command in (run, check, config, status, migrate, cleanup, retry, healthcheck):
+for command in (run, check, config, status, migrate, doorbell, cleanup, retry, healthcheck):
     cli.add_command(command)
 
 

@@ -1,8 +1,9 @@
 """The loop: rest, claim, carry, and again. `Engine.run` turns it, `Engine.tick` is one turn.
 
 One lane claims at a time and rests while it holds the turn, so that an idle relay asks the database once per poll
-however many lanes it has. With rows in hand it passes the turn on and carries them beside the other lanes. After an
-outage, and with a row in hand that may kill the process, it keeps the turn until the rows are settled.
+however many lanes it has, or sleeps with the doorbell in hand until it rings. With rows in hand it passes the turn on
+and carries them beside the other lanes. After an outage, and with a row in hand that may kill the process, it keeps the
+turn until the rows are settled.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from relay import scan
 from relay.decide import next_poll_s, suspect
 from relay.engine.air import Air
+from relay.engine.bell import Bell, Silent
 from relay.engine.carry import Batch
 from relay.engine.desk import Desk
 from relay.engine.ledger import Ledger
@@ -19,7 +21,7 @@ from relay.engine.policy import Chance, EnginePolicy
 from relay.engine.servers import Servers
 from relay.model import Claim, TickReport
 from relay.outage import Proof
-from relay.ports import Observer, Publisher, Store, StoreUnavailable
+from relay.ports import Observer, Publisher, Store, StoreUnavailable, Waker
 
 __all__ = ["Chance", "Engine", "EnginePolicy"]
 
@@ -37,6 +39,8 @@ class Engine:
         observer: Observer,
         policy: EnginePolicy,
         chance: Chance | None = None,
+        *,
+        waker: Waker | None = None,
     ) -> None:
         self._store = store
         self._observer = observer
@@ -62,6 +66,11 @@ class Engine:
         self._drain = False
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._alarm = asyncio.Event()
+        """Ends a rest: a stop, the doorbell, or with order per key a batch that was carried."""
+        self._bell = Bell(waker or Silent(), self._alarm.set)
+        self._quiet = False
+        """Every row that was there when the last claim began was seen: with the bell in hand it is time to sleep."""
 
     async def run(self, *, drain: bool = False) -> None:
         """Turn the loop on every lane until `stop`, or with `drain` until no row is due.
@@ -85,10 +94,12 @@ class Engine:
     def stop(self) -> None:
         """Claim no more; `run` returns when the rows in hand are settled."""
         self._stopping.set()
+        self._alarm.set()
 
     async def _lane(self) -> None:
         while not self._stopping.is_set():
             await self.tick()
+        await self._bell.let_go()
 
     async def tick(self) -> TickReport:
         """Claim one batch and bring every row in it to a mark."""
@@ -107,18 +118,43 @@ class Engine:
             self._carrying -= 1
             if not self._carrying:
                 self._hands_empty.set()
+            if self._policy.ordered:
+                self._alarm.set()  # the next rows of its keys may be claimed
 
     async def _rest(self) -> None:
-        """Wait out the poll or the outage; a stop ends it at once."""
-        outage_s = self.servers.rest_s()
-        until = self._chance.now() + (self._rest_s if outage_s is None else outage_s)
+        """Wait out the outage, or the poll, or with the bell in hand until it rings; a stop ends each at once."""
         self._observer.turned()
+        outage_s = self.servers.rest_s()
+        if outage_s is not None:
+            await self._bell.let_go()
+            await self._wait(outage_s)
+        elif not await self._listening():
+            await self._wait(self._rest_s)
+        elif self._quiet and await self._wait(self._until_walk_s(self._policy.poll.max_s)):
+            self._scan, self._idle = scan.told(self._scan), False
+
+    async def _listening(self) -> bool:
+        """Return whether the bell is in hand; when it was just taken, the whole table is to be looked at once more."""
+        if await self._bell.keep():
+            return True
+        if self._drain or not await self._bell.take():
+            return False
+        self._scan, self._idle, self._quiet = scan.told(self._scan), True, False
+        return True
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait so long, or until the alarm, which it takes: then return True."""
+        until = self._chance.now() + seconds
         while (left := until - self._chance.now()) > 0 and not self._stopping.is_set():
             try:
                 async with asyncio.timeout(min(left, TURN_S)):
-                    await self._stopping.wait()
+                    await self._alarm.wait()
             except TimeoutError:
                 self._observer.turned()
+            else:
+                self._alarm.clear()
+                return True
+        return False
 
     async def _claim(self) -> Claim | None:
         """Take a batch; None when a server is gone, when nothing is due, or when stopping."""
@@ -130,6 +166,7 @@ class Engine:
         if not limit or self._stopping.is_set():  # an outage another lane met, or a stop, while the servers were asked
             return None
         began = self._chance.now()
+        self._alarm.clear()  # this claim sees what rang before it
         try:
             claim = await self._store.claim(limit=limit, low=look.low)
         except StoreUnavailable as error:
@@ -171,12 +208,18 @@ class Engine:
         sight = scan.Sight(last_id, claim.more, claim.beyond, now - began)
         self._scan = scan.saw(self._scan, look, sight, now=now)
         self._sweep = scan.swept(self._sweep, look, sight, quiet=quiet, probing=self.servers.probing_broker)
+        self._quiet = not (claim.more or claim.beyond) and (bool(claim.rows) or not self._scan.untidy)
+        self._bell.came(len(claim.rows), now)
         self._suspicious = any(map(suspect, claim.rows))
         if claim.rows or not look.walks:  # that nothing is due below the mark makes nobody idle
             self._idle = not claim.rows
             rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
             self._poll_s = 0.0 if claim.more or claim.beyond is not None else rest_s
-        self._rest_s = scan.rest_s(self._scan, self._poll_s, now=now)
+        self._rest_s = self._until_walk_s(self._poll_s)
+
+    def _until_walk_s(self, seconds: float) -> float:
+        """Return how long to rest, so many seconds at most: a walk below the mark may go on before."""
+        return scan.rest_s(self._scan, seconds, now=self._chance.now())
 
     async def _carry(self, claim: Claim, *, after: asyncio.Event | None = None) -> TickReport:
         self._observer.in_flight(len(claim.rows))

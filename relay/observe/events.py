@@ -39,6 +39,13 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "flow.widened": (_DEBUG, "After an outage a claim may take more rows; without a limit the flow is full again."),
     "schema.missing": (_ERROR, "The table, or a part of it or a grant on it, is missing; the line says what to do."),
     "schema.ready": (_INFO, "What was missing is there."),
+    "doorbell.ready": (_INFO, "The table has a doorbell: an idle relay sleeps until it rings, one of all replicas."),
+    "doorbell.absent": (_INFO, "The table has no doorbell any more; rows are found by the poll."),
+    "doorbell.pooled": (
+        _WARNING,
+        "A pooler stands before the database, through which no doorbell is heard; rows are found by the poll.",
+    ),
+    "doorbell.lost": (_WARNING, "The doorbell's connection is lost; rows are found by the poll until it is back."),
     "backlog.sampled": (_DEBUG, "The backlog was counted for the metrics."),
     "backlog.sample_failed": (_WARNING, "The backlog could not be counted; its metrics stand still."),
     "backlog.sample_recovered": (_INFO, "The backlog can be counted again."),

@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from relay.model import Doubt, Fault, Refusal
+from relay.model import BellState, Doubt, Fault, Refusal
 from relay.observe.collectors import BatchHistogram, ScrapedCounter
 
 SIDES = ("broker", "database")
@@ -36,6 +36,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "relay_outage_reason": {"side": SIDES, "reason": tuple(fault.value for fault in Fault)},
     "relay_outages_total": {"side": SIDES},
     "relay_outage_seconds_total": {"side": SIDES},
+    "relay_doorbell": {"state": tuple(state.value for state in BellState)},
 }
 """Both servers have the same machine, so `side` is a label: max(relay_outage) says whether rows flow at all."""
 
@@ -72,6 +73,9 @@ METRICS: Mapping[str, str] = {
     "relay_broker_connected": "1 while there is a connection to RabbitMQ.",
     "relay_broker_blocked": "1 since RabbitMQ blocked publishers (a memory or disk alarm), until it confirms again.",
     "relay_db_connected": "1 while the database answers.",
+    "relay_doorbell": "1 for how the doorbell stands, as this relay sees it; without it rows are found by the poll.",
+    "relay_doorbell_held": "1 while this relay holds the doorbell and sleeps until it rings; one replica at a time.",
+    "relay_doorbell_rings_total": "Rings of the doorbell that this relay heard.",
     "relay_last_tick_timestamp_seconds": "Unix time when the loop last turned, also without rows and in an outage.",
     "relay_last_confirm_timestamp_seconds": "Unix time of the last confirm from RabbitMQ; 0: none yet.",
     "relay_claimed_rows_in_flight": "Rows in the hands of this relay now.",
@@ -144,6 +148,9 @@ class Metrics:
         self.broker_connected = self._gauge("relay_broker_connected")
         self.broker_blocked = self._gauge("relay_broker_blocked")
         self.db_connected = self._gauge("relay_db_connected")
+        self.doorbell = self._gauge("relay_doorbell")
+        self.doorbell_held = self._gauge("relay_doorbell_held")
+        self.rings = self._counter("relay_doorbell_rings_total")
         self._gauge("relay_asyncio_tasks").set_function(_tasks)
 
     def exposed(self, accept: str) -> tuple[bytes, str]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from relay.model import Backlog, Fault, TickReport
+from relay.model import Backlog, BellState, Fault, TickReport
 from relay.observe import telling
 from relay.observe.events import tell
 from relay.observe.metrics import DB_OPS, OUTCOMES, SIDES, Metrics, known
@@ -160,6 +160,21 @@ class Observatory:
         self._broker = broker
         self._metrics.broker_connected.set_function(lambda: broker.connected)
         self._metrics.broker_blocked.set_function(lambda: broker.blocked)
+
+    def watch_bell(self, held: Callable[[], bool]) -> None:
+        """Ask at every scrape whether this relay holds the doorbell."""
+        self._metrics.doorbell_held.set_function(held)
+        self._metrics.doorbell.labels(BellState.ABSENT.value).set(1)
+
+    def bell(self, state: BellState, why: str) -> None:
+        """Follow the doorbell."""
+        for each in BellState:
+            self._metrics.doorbell.labels(each.value).set(each is state)
+        tell(telling.BELL[state], **({"detail": self._redact(why)} if why else {}))
+
+    def rang(self) -> None:
+        """Count a ring."""
+        self._metrics.rings.inc()
 
     def sampled(self, backlog: Backlog) -> None:
         """Take a new sample of the backlog."""

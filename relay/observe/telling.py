@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from relay.model import Backlog, TickReport
+from relay.model import Backlog, BellState, TickReport
 from relay.observe.side import iso
 from relay.outage import Flowing, Outage, Probing, State
 
 EXAMPLE_CHARS_MAX = 300
+BELL: Mapping[BellState, str] = {
+    BellState.ABSENT: "doorbell.absent",
+    BellState.READY: "doorbell.ready",
+    BellState.POOLED: "doorbell.pooled",
+    BellState.LOST: "doorbell.lost",
+}
+"""The event that tells of a state of the doorbell."""
 
 
 def tick(report: TickReport) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 from uuid import UUID, uuid4
 
-from relay.model import Backlog, Claim, Fault, Mark, Sent
+from relay.model import Backlog, Claim, Doorbell, Fault, Mark, Sent
 from relay.ports import StoreUnavailable
 from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
@@ -220,6 +220,10 @@ class PostgresStore:
             return frozenset()
         async with self._transaction("settle", DURABLE) as conn:
             return await write_fenced(conn, self._queries, token, fenced, encoding=self._encoding)
+
+    async def doorbell(self) -> Doorbell:
+        """Return what the database says of the doorbell."""
+        return await upkeep.doorbell(self._connections, self._queries.doorbell, self._config)
 
     async def backlog(self) -> Backlog:
         """Sample the whole table's backlog: `pending` holds `retrying`, and each count stops at the cap."""

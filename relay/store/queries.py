@@ -54,6 +54,7 @@ class Queries:
     count_sent: bytes
     count_failed: bytes
     requeue: bytes
+    doorbell: bytes
 
 
 def compose(schema: str, table: str, *, ordered: bool = False, failed_blocks_key: bool = False) -> Queries:

@@ -2,9 +2,24 @@
 
 from datetime import timedelta
 
-from relay.store.config import UPKEEP_TIMEOUT_S
-from relay.store.pool import UPKEEP, Connections
+from relay.model import Doorbell
+from relay.store.config import SAMPLE_TIMEOUT_S, UPKEEP_TIMEOUT_S, StoreConfig
+from relay.store.connect import Connection
+from relay.store.pool import SAMPLE, UPKEEP, Connections
 from relay.store.sampling import GRACE_S
+
+
+async def doorbell(connections: Connections, query: bytes, config: StoreConfig) -> Doorbell:
+    """Look for the doorbell's trigger, and for who holds it; without a table there is none."""
+    async with connections.transaction("ping", SAMPLE, SAMPLE_TIMEOUT_S + GRACE_S) as conn:
+        return await look_for_doorbell(conn, query, config)
+
+
+async def look_for_doorbell(conn: Connection, query: bytes, config: StoreConfig) -> Doorbell:
+    """Ask on that connection."""
+    cursor = await conn.execute(query, {"schema": config.schema, "table": config.table})
+    found = await cursor.fetchone()
+    return Doorbell(*found) if found else Doorbell(0, installed=False, enabled=False, holder=None)
 
 
 async def repeat(

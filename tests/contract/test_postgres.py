@@ -166,6 +166,48 @@ async def test_a_policy_hides_rows_without_a_word_unless_row_security_is_off(
         await connection.close()
 
 
+# -- sessions ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_statement_with_parameters_keeps_its_snapshot_until_the_next_one(postgres: PostgresServer) -> None:
+    """Hence a runner of migrations asks for its lock without any: else CREATE INDEX CONCURRENTLY waits for it."""
+    holds = "SELECT backend_xmin IS NOT NULL FROM pg_stat_activity WHERE pid = %s"
+    async with (
+        await psycopg.AsyncConnection.connect(postgres.url(), prepare_threshold=None) as one,
+        await psycopg.AsyncConnection.connect(postgres.url(), autocommit=True) as other,
+    ):
+        await one.execute("SELECT %s::int", (1,))
+        assert await fetched(other, holds, one.info.backend_pid) == [True]
+        await one.execute("SELECT 1")
+        assert await fetched(other, holds, one.info.backend_pid) == [False]
+
+
+async def test_a_listener_that_reads_nothing_is_ended_by_tcp_user_timeout_only(
+    own_postgres: Callable[..., OwnPostgres],
+) -> None:
+    """Hence the doorbell's session sets it: a relay that is stopped would fill the queue of all NOTIFYs.
+
+    idle_session_timeout ends a session that waits for a statement, not one that waits to be read.
+    """
+    server = await asyncio.to_thread(own_postgres)
+    timeouts: tuple[LiteralString, ...] = ("SET idle_session_timeout = 1500", "SET tcp_user_timeout = 1500")
+    async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as producer:
+        listeners = []
+        for timeout in timeouts:
+            listeners.append(await psycopg.AsyncConnection.connect(server.url(), autocommit=True))
+            await listeners[-1].execute(timeout)
+            await listeners[-1].execute("LISTEN news")
+        stuck, ended = (listener.info.backend_pid for listener in listeners)
+        left = "SELECT pid FROM pg_stat_activity WHERE pid = ANY (%s)"
+        async with asyncio.timeout(45):
+            while await fetched(producer, left, [stuck, ended]) != [stuck]:
+                await producer.execute(
+                    "SELECT pg_notify('news', n || repeat('x', 7000)) FROM generate_series(1, 200) n"
+                )
+        for listener in listeners:
+            await listener.close()
+
+
 # -- a crash ----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ The store and the publisher earn their trust: tests/contract runs the real ones 
 suite says what it cannot compare. The observer has no real twin: it only remembers.
 """
 
+from tests.doubles.bell import MemoryBell
 from tests.doubles.bench import Bench
 from tests.doubles.clock import Stuck, VirtualLoop
 from tests.doubles.observer import RecordingObserver
@@ -14,6 +15,7 @@ from tests.doubles.store import MemoryStore
 __all__ = [
     "Bench",
     "Fate",
+    "MemoryBell",
     "MemoryStore",
     "RecordingObserver",
     "ScriptedPublisher",

@@ -9,6 +9,7 @@ from typing import Any
 from relay.decide import RetryPolicy
 from relay.engine import Chance, Engine, EnginePolicy
 from relay.envelope import SealPolicy
+from tests.doubles.bell import MemoryBell
 from tests.doubles.observer import RecordingObserver
 from tests.doubles.publisher import ScriptedPublisher
 from tests.doubles.store import MemoryStore
@@ -19,7 +20,7 @@ SEAL = SealPolicy("events", 2**20)
 class Bench:
     """An engine and the doubles around it."""
 
-    def __init__(self, *, seed: int = 1, **policy: Any) -> None:
+    def __init__(self, *, seed: int = 1, bell: MemoryBell | None = None, **policy: Any) -> None:
         now = asyncio.get_running_loop().time
         self.now = now
         self.began_at = now()
@@ -33,9 +34,8 @@ class Bench:
         )
         self.publisher = ScriptedPublisher(now)
         self.observer = RecordingObserver(now)
-        self.engine = Engine(
-            self.store, self.publisher, self.observer, self.policy, Chance(now, random.Random(seed).random)
-        )
+        chance = Chance(now, random.Random(seed).random)
+        self.engine = Engine(self.store, self.publisher, self.observer, self.policy, chance, waker=bell)
 
     @property
     def elapsed_s(self) -> float:

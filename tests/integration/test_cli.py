@@ -64,7 +64,18 @@ async def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     script = "$relay --help && exec python -X importtime -m relay --help >/dev/null"
     code, out, err = await shell(BARE, script.replace("python", sys.executable))
     assert code == 0
-    for name in ("run", "check", "config", "status", "migrate", "cleanup", "retry", "healthcheck", "version"):
+    for name in (
+        "run",
+        "check",
+        "config",
+        "status",
+        "migrate",
+        "doorbell",
+        "cleanup",
+        "retry",
+        "healthcheck",
+        "version",
+    ):
         assert f" {name} " in out
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert "relay.cli" in imported
@@ -380,9 +391,25 @@ async def test_an_opt_in_comes_and_goes_by_its_name(empty: Database, amqp: Amqp)
     assert await command(env, "migrate", "down", "ordering") == (0, "", "ordering is not applied\n")
     for args in (("up", "oredring"), ("down", "oredring", "--yes"), ("sql", "oredring")):
         code, out, err = await command(env, "migrate", *args)
-        assert (code, out, "no opt-in migration 'oredring'; there are: ordering" in err) == (2, "", True)
+        assert (code, out, "no opt-in migration 'oredring'; there are: ordering, doorbell" in err) == (2, "", True)
     code, text, err = await command(BARE, "migrate", "sql", "ordering", "--table", "orders")
     assert (code, 'CREATE INDEX CONCURRENTLY IF NOT EXISTS "orders_key" ON' in text, err) == (0, True, "")
+
+
+async def test_the_doorbell_is_enabled_told_and_disabled(db: Database, amqp: Amqp) -> None:
+    env = environment(db.url, amqp.url)
+    assert (await command(env, "doorbell", "status"))[:2] == (0, "off: there is no trigger (relay doorbell enable)\n")
+    code, out, err = await command(env, "doorbell", "enable")
+    assert (code, out, "outbox.message ring" in err) == (0, "applied 1002_doorbell\n", True)
+    assert (await command(env, "doorbell", "enable"))[:2] == (0, "")
+    code, out, _ = await command(env, "doorbell", "status", "--json")
+    assert json.loads(out) == {"installed": True, "enabled": True, "holder": None, "pooled": False}
+    assert "✓ doorbell       new rows ring; nobody holds it now" in (await command(env, "check"))[1]
+    await db.fetch("ALTER TABLE outbox.message DISABLE TRIGGER message_doorbell")
+    assert (await command(env, "doorbell", "status"))[1] == "off: the trigger is disabled\n"
+    assert "! doorbell       its trigger is disabled" in (await command(env, "check"))[1]
+    assert (await command(env, "doorbell", "disable"))[:2] == (0, "took back 1002_doorbell\n")
+    assert "✓ doorbell       none" in (await command(env, "check"))[1]
 
 
 async def test_a_relay_is_unready_until_the_table_is_made(empty: Database, amqp: Amqp) -> None:

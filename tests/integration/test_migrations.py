@@ -23,7 +23,7 @@ from tests.stores import a_store, claim, ids, sent
 
 ANY_AGE = timedelta(seconds=-1)
 NAMES = ["0001_message", "0002_functions", "0003_roles", "0004_fillfactor"]
-OPT_INS = ["1001_ordering"]
+OPT_INS = ["1001_ordering", "1002_doorbell"]
 HOSTILE = [
     ('we"ird', 'we"ird'),
     ("UPPER case; --", "Ta'b%le {} %s"),

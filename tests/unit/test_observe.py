@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from structlog.testing import capture_logs
 
 from relay import log, outage
-from relay.model import Backlog, Doubt, Fault, Refusal, TickReport
+from relay.model import Backlog, BellState, Doubt, Fault, Refusal, TickReport
 from relay.observe import EVENTS, LABELS, LIVE_SILENCE_S, METRICS, Observatory
 from relay.observe.events import tell
 from relay.observe.metrics import DB_OPS, OUTCOMES
@@ -82,6 +82,29 @@ def walk(seen: Observatory, side: str, *states: State) -> None:
 
 def an_outage(fault: Fault = Fault.REFUSED, detail: str = "no") -> tuple[Flowing, outage.Outage]:
     return Flowing(), outage.fail(Flowing(), fault, detail, now=0, jitter=0, policy=POLICY)
+
+
+# -- the doorbell -------------------------------------------------------------------------------------------------
+
+
+def test_the_doorbell_is_counted_and_told_state_by_state(seen: Observatory, logs: Logs) -> None:
+    held = False
+    seen.watch_bell(lambda: held)
+    assert series(seen)['relay_doorbell{state="absent"}'] == 1
+    before, held = series(seen), True
+    seen.bell(BellState.READY, "")
+    seen.rang()
+    wanted = {'relay_doorbell{state="absent"}': -1, 'relay_doorbell{state="ready"}': 1}
+    assert changed(before, seen) == wanted | {"relay_doorbell_held": 1, "relay_doorbell_rings_total": 1}
+    seen.bell(BellState.LOST, "lost: no answer")
+    seen.bell(BellState.POOLED, "")
+    seen.bell(BellState.ABSENT, "")
+    assert [(line["event"], line["log_level"], line.get("detail")) for line in logs] == [
+        ("doorbell.ready", "info", None),
+        ("doorbell.lost", "warning", "lost: no answer"),
+        ("doorbell.pooled", "warning", None),
+        ("doorbell.absent", "info", None),
+    ]
 
 
 # -- metrics at the start -----------------------------------------------------------------------------------------
