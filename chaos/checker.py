@@ -1,4 +1,4 @@
-"""Judges a history: eight promises, each kept, broken or not judged. Pure: no file, no clock, no server.
+"""Judges a history: seven promises, each kept, broken or not judged. Pure: no file, no clock, no server.
 
 What it needs of the run: one durable queue without a limit or a TTL takes every message, one consumer drains it and
 records in its order, the table keeps its rows to the end. Where the broker is restarted it must be a quorum queue: a
@@ -14,7 +14,7 @@ from chaos.history import Fate, History
 from chaos.liveness import longest_stall
 from chaos.repeats import FaultFigures, attribute
 
-LOST, PHANTOM, DUPLICATES, ORDER, MARKS, INTEGRITY, LIVENESS, EXCLUSIVITY = PROMISES = (
+LOST, PHANTOM, DUPLICATES, ORDER, MARKS, INTEGRITY, LIVENESS = PROMISES = (
     "nothing is lost",
     "nothing uncommitted is sent",
     "duplicates are bounded",
@@ -22,7 +22,6 @@ LOST, PHANTOM, DUPLICATES, ORDER, MARKS, INTEGRITY, LIVENESS, EXCLUSIVITY = PROM
     "marks tell the truth",
     "messages are whole",
     "the relay recovers",
-    "a shard has one owner",
 )
 Finder = Callable[[Evidence], Iterator[str]]
 
@@ -41,7 +40,6 @@ FINDINGS: Mapping[str, tuple[str, str, Finder]] = {
     "altered": (INTEGRITY, "altered on the way", findings.altered),
     "unmarked": (INTEGRITY, "repeated without x-outbox-attempt", findings.unmarked),
     "charged": (LIVENESS, "charged with a failure that nothing explains", findings.charged),
-    "two_owners": (EXCLUSIVITY, "published for by two leases", findings.two_owners),
 }
 """What is found wrong: the promise it breaks, and the words after the number of messages."""
 
@@ -85,7 +83,7 @@ class Verdict:
 def check(history: History) -> Verdict:
     """Judge a history."""
     evidence, run = sift(history), history.run
-    unjudged = {ORDER: not run.ordered, EXCLUSIVITY: not history.turns}
+    unjudged = {ORDER: not run.ordered}
     found = {
         name: () if unjudged.get(promise) else tuple(find(evidence)) for name, (promise, _, find) in FINDINGS.items()
     }

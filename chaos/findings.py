@@ -1,13 +1,12 @@
 """Everything that can be wrong with single messages, found one kind at a time. Pure.
 
-Each function gives one line a message (or a shard), which begins with its name.
+Each function gives one line a message, which begins with its name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from chaos.evidence import Evidence, refusal, touched
-from chaos.history import Arrival, Attempt, Fate, Turn
+from chaos.history import Arrival, Attempt, Fate
 
 PERSISTENT = 2
 """AMQP's delivery mode of a message that a broker must keep on disk."""
@@ -153,15 +152,3 @@ def _younger_before(evidence: Evidence) -> Iterator[tuple[str, bool]]:
         if attempt.sequence < newest.get(attempt.key, attempt.sequence):
             yield arrival.message_id, first
         newest[attempt.key] = max(attempt.sequence, newest.get(attempt.key, attempt.sequence))
-
-
-def two_owners(evidence: Evidence) -> Iterator[str]:
-    """Give each shard that was published for by two leases at once, or whose epoch did not rise with a new lease."""
-    turns = sorted(evidence.history.turns, key=lambda turn: (turn.shard, turn.began))
-    return (f"shard {a.shard} (epochs {a.epoch} and {b.epoch})" for a, b in pairwise(turns) if _collide(a, b))
-
-
-def _collide(earlier: Turn, later: Turn) -> bool:
-    if earlier.shard != later.shard or (earlier.epoch, earlier.replica) == (later.epoch, later.replica):
-        return False
-    return later.began < earlier.ended or later.epoch <= earlier.epoch

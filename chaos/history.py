@@ -122,17 +122,6 @@ class RelayEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """The time in which a replica published for a shard, under that epoch of its lease."""
-
-    shard: int
-    epoch: int
-    replica: str
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
 class FinalRow:
     """A row of the outbox when all was over."""
 
@@ -152,15 +141,14 @@ class FinalRow:
         return self.sent_at if self.failed_at is None else self.failed_at
 
 
-Record = Run | Attempt | Arrival | Fault | RelayEvent | Turn | FinalRow
-Kind = TypeVar("Kind", Run, Attempt, Arrival, Fault, RelayEvent, Turn, FinalRow)
+Record = Run | Attempt | Arrival | Fault | RelayEvent | FinalRow
+Kind = TypeVar("Kind", Run, Attempt, Arrival, Fault, RelayEvent, FinalRow)
 FILES: Mapping[type[Record], str] = {
     Run: "run.jsonl",
     Attempt: "attempts.jsonl",
     Arrival: "arrivals.jsonl",
     Fault: "faults.jsonl",
     RelayEvent: "relays.jsonl",
-    Turn: "turns.jsonl",
     FinalRow: "rows.jsonl",
 }
 
@@ -176,7 +164,6 @@ class History:
     """By position."""
     faults: Sequence[Fault] = ()
     events: Sequence[RelayEvent] = ()
-    turns: Sequence[Turn] = ()
     rows: Sequence[FinalRow] = ()
 
 
@@ -219,7 +206,6 @@ def read(folder: Path, *, events: bool = False) -> History:
         arrivals=sorted(_records(folder, Arrival), key=lambda each: each.position),
         faults=_records(folder, Fault),
         events=_records(folder, RelayEvent) if events else (),
-        turns=_records(folder, Turn),
         rows=_records(folder, FinalRow),
     )
 

@@ -6,7 +6,6 @@ import pytest
 
 from chaos.checker import (
     DUPLICATES,
-    EXCLUSIVITY,
     INTEGRITY,
     LIVENESS,
     LOST,
@@ -15,7 +14,7 @@ from chaos.checker import (
     PHANTOM,
     check,
 )
-from chaos.history import Arrival, Attempt, Fate, Fault, History, Turn
+from chaos.history import Arrival, Attempt, Fate, Fault, History
 from chaos.repeats import FaultFigures
 from tests.unit.chaos.hand import (
     CUT,
@@ -44,7 +43,7 @@ def test_a_good_run_keeps_every_promise() -> None:
 
     assert verdict.problems == ()
     assert {each.word for each in verdict.judgements} == {"kept", "not judged"}
-    assert {each.promise for each in verdict.judgements if not each.judged} == {ORDER, EXCLUSIVITY}
+    assert {each.promise for each in verdict.judgements if not each.judged} == {ORDER}
     assert verdict.figures["committed"] == verdict.figures["delivered"] == 4
 
 
@@ -441,27 +440,6 @@ def test_a_failure_whose_reason_was_overwritten_needs_a_refusal_that_was_possibl
     assert wrong(faulty(history, CUT))[1] == {"charged": ("m2 (no reason)",)}
     assert wrong(faulty(history, REFUSES)) == ([], {})
     assert wrong(faulty(history, replace(REFUSES, began=9.1, ended=9.2)))[1] == {"charged": ("m2 (no reason)",)}
-
-
-# -- a shard has one owner --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("second", "promises"),
-    [
-        (Turn(3, 2, "b", 2.0, 3.0), []),
-        (Turn(3, 2, "b", 1.9, 3.0), [EXCLUSIVITY]),
-        (Turn(3, 1, "b", 2.0, 3.0), [EXCLUSIVITY]),
-        (Turn(3, 1, "a", 2.0, 3.0), []),
-        (Turn(4, 1, "b", 1.0, 3.0), []),
-    ],
-)
-def test_a_shard_belongs_to_one_lease_at_a_time(second: Turn, promises: list[str]) -> None:
-    history = replace(good(), turns=(Turn(3, 1, "a", 1.0, 2.0), second))
-
-    verdict = check(history)
-    assert wrong(history)[0] == promises
-    assert next(each for each in verdict.judgements if each.promise == EXCLUSIVITY).judged
 
 
 def test_rows_of_strangers_in_the_table_are_nobodys_promise() -> None:

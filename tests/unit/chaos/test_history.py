@@ -15,7 +15,6 @@ from chaos.history import (
     Record,
     RelayEvent,
     Run,
-    Turn,
     digest,
     fingerprint,
     label,
@@ -30,7 +29,6 @@ RECORDS: tuple[Record, ...] = (
     arrival(1, 1),
     Fault("kill", "relay-1", 1.0, 2.0, repeats_max=3, refusals=["unroutable"]),
     RelayEvent("relay-1", "tick", 1.5, {"claimed": 3, "doubts": {"relay_died": 1}}),
-    Turn(1, 2, "relay-1", 0.0, 1.0),
     FinalRow(1, "m1", "sent", 0, 1, None, 2.0),
 )
 
@@ -45,10 +43,10 @@ def written(folder: Path, *records: Record) -> None:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     written(tmp_path, *RECORDS)
 
-    run, attempts, arrivals, faults, events, turns, rows = RECORDS
+    run, attempts, arrivals, faults, events, rows = RECORDS
     assert isinstance(run, Run)
     assert read(tmp_path).events == ()
-    assert read(tmp_path, events=True) == History(run, (attempts,), [arrivals], [faults], [events], [turns], [rows])  # type: ignore[list-item, arg-type]
+    assert read(tmp_path, events=True) == History(run, (attempts,), [arrivals], [faults], [events], [rows])  # type: ignore[list-item, arg-type]
 
 
 def test_every_kind_has_a_file_of_its_own() -> None:
