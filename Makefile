@@ -46,14 +46,17 @@ rabbitmq4: $(STAMP)  ## Fetch RabbitMQ 4 into .services, on Debian (10 s, 150 MB
 
 .PHONY: chaos
 chaos: MINUTES ?= 3
-chaos: servers  ## Break everything there is for some minutes, and judge (MINUTES=3 SEED=... RESULT=file.json).
-	@$(BIN)/python -m chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(RESULT),--json '$(RESULT)')
+chaos: REPLICAS ?= 3
+chaos: ORDERING ?= none
+chaos: servers  ## Break everything there is for some minutes, and judge (MINUTES=3 REPLICAS=3 ORDERING=none SEED=... RESULT=file.json).
+	@$(BIN)/python -m chaos --minutes $(MINUTES) --replicas $(REPLICAS) --ordering $(ORDERING) $(if $(SEED),--seed $(SEED)) $(if $(RESULT),--json '$(RESULT)')
 
 .PHONY: kills
 kills: KILLS ?= 500
 kills: SIGNAL ?= KILL
-kills: servers  ## Kill relays at random moments, hundreds of times, and judge (KILLS=500 SIGNAL=KILL SEED=...).
-	@$(BIN)/python -m chaos.kills --kills $(KILLS) --signal $(SIGNAL) $(if $(SEED),--seed $(SEED))
+kills: ORDERING ?= none
+kills: servers  ## Kill relays at random moments, hundreds of times, and judge (KILLS=500 SIGNAL=KILL ORDERING=none SEED=...).
+	@$(BIN)/python -m chaos.kills --kills $(KILLS) --signal $(SIGNAL) --ordering $(ORDERING) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check
 check: $(STAMP)  ## Check format, rules, types, floors, security, migrations and the Dockerfile.

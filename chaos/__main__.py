@@ -18,7 +18,7 @@ from chaos import report
 from chaos.checker import check
 from chaos.history import fingerprint, read
 from chaos.run import Plan, play
-from chaos.schedule import schedule
+from chaos.schedule import RELAYS, schedule
 from chaos.slopes import as_facts, rising, table
 from chaos.soak import slopes
 from chaos.stage import Stage
@@ -40,12 +40,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0, help="about how long it runs (default 3)")
     parser.add_argument("--seed", type=int, help="draws the same faults and the same rows again (default: a new one)")
     parser.add_argument("--rate", type=float, default=300, help="rows a second (default 300)")
+    parser.add_argument("--replicas", type=int, default=RELAYS, help=f"relays (default {RELAYS})")
+    parser.add_argument("--ordering", choices=("none", "key"), default="none", help="RELAY_ORDERING (default none)")
     parser.add_argument("--json", type=Path, help="write the verdict there")
     parser.add_argument("--keep", action="store_true", help="keep the history also when all is well")
     given = parser.parse_args()
     scrub()
     seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
-    plan = Plan(seed, given.minutes, schedule(seed, given.minutes), rate=given.rate)
+    plan = Plan(
+        seed,
+        given.minutes,
+        schedule(seed, given.minutes, given.replicas),
+        rate=given.rate,
+        relays=given.replicas,
+        ordered=given.ordering == "key",
+    )
     try:
         sys.exit(asyncio.run(run(plan, given.json, keep=given.keep)))
     except KeyboardInterrupt:
@@ -54,7 +63,9 @@ def main() -> None:
 
 async def run(plan: Plan, result: Path | None, *, keep: bool) -> int:
     """Run, judge, and take everything down whatever happens."""
-    stage = Stage(plan.seed, plan.rate, plan.producers, poison_s=plan.poison_s)
+    stage = Stage(
+        plan.seed, plan.rate, plan.producers, poison_s=plan.poison_s, relays=plan.relays, ordered=plan.ordered
+    )
     say(f"Seed {plan.seed}, about {plan.minutes:g} minutes, {len(plan.schedule)} faults. History: {stage.folder}")
     erased: int | None = None
     try:
@@ -91,6 +102,7 @@ def judge(plan: Plan, folder: Path, erased: int, result: Path | None) -> int:
             "passed": passed,
             "minutes": plan.minutes,
             "rows_a_second": plan.rate,
+            "ordered": plan.ordered,
             "schedule": Counter(stroke.harm for stroke in plan.schedule),
             "erased_by_crashes": erased,
             "soak": as_facts(found),

@@ -39,9 +39,9 @@ class Draft:
     """What it deserves; empty: nothing, it must arrive."""
 
 
-def draw(chance: random.Random, producer: int, *, poison: bool) -> Draft:
-    """Draw a row; with `poison` one in a hundred is bad."""
-    refusal = chance.choice(POISONS) if poison and chance.random() < POISON_SHARE else ""
+def draw(chance: random.Random, producer: int, *, poison: float) -> Draft:
+    """Draw a row; `poison` is the share of bad ones."""
+    refusal = chance.choice(POISONS) if poison and chance.random() < poison else ""
     routing_key = "bulk.item" if chance.random() < BULK_SHARE else f"order.{chance.choice(('placed', 'paid', 'sent'))}"
     sizes, weights = zip(*SIZES, strict=True)
     size = MESSAGE_BYTES_MAX + 1 if refusal == "too_large" else chance.choices(sizes, weights)[0]

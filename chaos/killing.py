@@ -1,6 +1,6 @@
 """The stage of the kill loop: that of the chaos runner, with relays that come and go and no proxy before them."""
 
-from chaos.replicas import RELAY, SETTINGS, Replicas
+from chaos.replicas import RELAY, Replicas, settings
 from chaos.stage import Stage
 from demo.processes import Child
 
@@ -17,7 +17,7 @@ class KillStage(Stage):
 
     async def start_relay(self, name: str) -> Child:
         """Start `relay run`; each has a log of its own."""
-        given = dict(SETTINGS) | {
+        given = settings(ordered=self.ordered) | {
             "DATABASE_URL": self.relay_url,
             "AMQP_URL": self.amqp_url,
             "HTTP_PORT": 0,

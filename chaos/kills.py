@@ -35,7 +35,7 @@ RELAYS = 3
 WHILE_STARTING = 0.2
 """The share of relays that are ended before they have started; the others at a moment of their work."""
 START_S = 1.0
-"""What a start is thought to take until one was seen."""
+"""A start is thought to take that long until one was seen."""
 WORK_MAX_S = 2.0
 TELL_EVERY = 25
 RECOVERY_MAX_S = LEASE_S + 30.0
@@ -53,6 +53,7 @@ class Plan:
     number: signal.Signals
     rate: float
     hasten: bool
+    ordered: bool
     """End the leases of the dead at once when all are dead: a short run need not wait for them."""
 
 
@@ -167,6 +168,7 @@ async def play(stage: KillStage, plan: Plan) -> int:
             time.time(),
             replicas=RELAYS,
             in_flight_max=IN_FLIGHT_MAX,
+            ordered=plan.ordered,
             emptied=emptied,
             recovery_max_s=RECOVERY_MAX_S,
             versions=await versions(stage),
@@ -199,13 +201,14 @@ def main() -> None:
     parser.add_argument("--signal", choices=SIGNALS, default="KILL", help="how (default KILL)")
     parser.add_argument("--seed", type=int, help="draws the same moments and the same rows again (default: a new one)")
     parser.add_argument("--rate", type=float, default=600, help="rows a second (default 600)")
+    parser.add_argument("--ordering", choices=("none", "key"), default="none", help="RELAY_ORDERING")
     parser.add_argument("--hasten", action="store_true", help="do not wait for the leases of the last dead relays")
     parser.add_argument("--json", type=Path, help="write the verdict there")
     parser.add_argument("--keep", action="store_true", help="keep the history also when all is well")
     given = parser.parse_args()
     scrub()
     seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
-    plan = Plan(seed, given.kills, SIGNALS[given.signal], given.rate, given.hasten)
+    plan = Plan(seed, given.kills, SIGNALS[given.signal], given.rate, given.hasten, given.ordering == "key")
     try:
         sys.exit(asyncio.run(run(plan, given.json, keep=given.keep)))
     except KeyboardInterrupt:
@@ -214,7 +217,7 @@ def main() -> None:
 
 async def run(plan: Plan, result: Path | None, *, keep: bool) -> int:
     """Run, judge, and take everything down whatever happens."""
-    stage = KillStage(plan.seed, plan.rate, producers=4, poison_s=0)
+    stage = KillStage(plan.seed, plan.rate, producers=4, poison_s=0, ordered=plan.ordered)
     say(f"Seed {plan.seed}, {plan.kills:,} times SIG{_name(plan.number)}. History: {stage.folder}")
     code = FAILED
     try:

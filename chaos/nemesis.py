@@ -40,7 +40,7 @@ class Nemesis:
             await asyncio.sleep(effect.believed_s)
             ended = time.time()
         self.struck[stroke.harm] += 1
-        repeats = repeats_max(stroke.harm, stroke.target)
+        repeats = repeats_max(stroke.harm, stroke.target, self._stage.relays)
         self._stage.log.add(
             Fault(stroke.harm, stroke.target, began, ended, repeats_max=repeats, refusals=effect.refusals, stalls=True)
         )

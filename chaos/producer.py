@@ -11,16 +11,16 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
-from chaos.drafts import EXCHANGE, Draft, draw
+from chaos import keys
+from chaos.drafts import EXCHANGE, POISON_SHARE, Draft, draw
 from chaos.history import Attempt, Fate, Log, digest, label
 
 URL_VARIABLE = "CHAOS_DATABASE_URL"
@@ -33,6 +33,8 @@ BATCHES = ((1, 60), (3, 30), (25, 10))
 CONNECT_S = 3
 ANSWER_S = 1.5
 RECONNECT_S = 0.2
+IDLE_S = 5
+"""Postgres then ends a transaction whose producer is cut off from it; others may wait for its turn."""
 BEHIND_S = 0.5
 """After a pause producers go on at their pace and do not catch up."""
 ORDERS = "INSERT INTO shop.orders (message_id) SELECT unnest(%s::uuid[])"
@@ -57,7 +59,8 @@ class Producer:
     rate: float
     poison_until: float
     over: asyncio.Event
-    sequences: Counter[str | None] = field(default_factory=Counter)
+    ordered: bool = False
+    """Keys are shared, and written in turns."""
 
     async def run(self) -> None:
         """Write until it is over; a broken connection is opened again."""
@@ -68,7 +71,11 @@ class Producer:
 
     async def _connected(self) -> None:
         connection = await psycopg.AsyncConnection.connect(
-            self.url, autocommit=True, connect_timeout=CONNECT_S, application_name="chaos producer"
+            self.url,
+            autocommit=True,
+            connect_timeout=CONNECT_S,
+            application_name="chaos producer",
+            options=f"-c idle_in_transaction_session_timeout={IDLE_S}s",
         )
         try:
             next_at = time.monotonic()
@@ -84,13 +91,15 @@ class Producer:
 
     async def _transact(self, connection: psycopg.AsyncConnection[Any], rows: int) -> None:
         """Write some rows and end the transaction. Only an answer to COMMIT says that it committed."""
-        poison = time.monotonic() < self.poison_until
-        drafts = {self._message_id(): draw(self.chance, self.number, poison=poison) for _ in range(rows)}
+        dawdles = self.ordered and self.chance.random() < keys.DAWDLE_SHARE
+        drafts = {self._message_id(): self._draft(dawdles=dawdles) for _ in range(rows)}
         rolls_back = self.chance.random() < ROLLED_BACK_SHARE
         lazy = self.chance.random() < LAZY_SHARE
         at = time.time()
         async with asyncio.timeout(ANSWER_S):
             written = await self._write(connection, drafts, lazy=lazy)
+        if dawdles:
+            await asyncio.sleep(self.chance.uniform(*keys.DAWDLE_S))
         fate = Fate.UNKNOWN
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -110,18 +119,27 @@ class Producer:
         try:
             if lazy:
                 await connection.execute("SET LOCAL synchronous_commit = off")
+            if self.ordered:
+                await connection.execute(keys.TAKE_TURNS, ([draft.key for draft in drafts.values()],))
             await connection.execute(ORDERS, (list(drafts),))
             return await (await connection.execute(OUTBOX, _columns(drafts))).fetchall()
         except psycopg.errors.ReadOnlySqlTransaction:
             await connection.execute("ROLLBACK")
             raise
 
+    def _draft(self, *, dawdles: bool) -> Draft:
+        """Draw a row; who dawdles keeps nobody else waiting."""
+        share = keys.POISON_SHARE if self.ordered else POISON_SHARE
+        drawn = draw(self.chance, self.number, poison=share if time.monotonic() < self.poison_until else 0.0)
+        if not self.ordered:
+            return drawn
+        return (keys.own if dawdles else keys.keyed)(drawn, self.chance, self.number)
+
     def _message_id(self) -> str:
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
     def _attempt(self, draft: Draft, written: tuple[str, int, str], fate: Fate, at: float) -> Attempt:
         message_id, row_id, payload = written
-        self.sequences[draft.key] += 1
         return Attempt(
             message_id,
             digest(payload.encode()),
@@ -130,7 +148,7 @@ class Producer:
             fate,
             at,
             key=draft.key,
-            sequence=self.sequences[draft.key],
+            sequence=row_id,
             labels=label(draft.headers, draft.properties),
             row_id=row_id,
             refusal=draft.refusal,
@@ -150,18 +168,19 @@ def _columns(drafts: dict[str, Draft]) -> tuple[list[Any], ...]:
     )
 
 
-async def produce(url: str, folder: Path, *, seed: int, rate: float, producers: int, poison_s: float) -> None:
+async def produce(url: str, folder: Path, given: argparse.Namespace) -> None:
     """Write `rate` rows a second over that many connections until SIGTERM; poison only for the first seconds."""
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     lazy = os.open(folder / LAZY, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    log, until = Log(folder), time.monotonic() + poison_s
+    log, until = Log(folder), time.monotonic() + given.poison_seconds
     async with asyncio.TaskGroup() as everybody:
-        for number in range(producers):
-            chance = random.Random(f"{seed} {number}")
-            everybody.create_task(
-                Producer(number, url, chance, log, lazy, rate / producers, until, over).run(), name=f"producer {number}"
+        for number in range(given.producers):
+            chance = random.Random(f"{given.seed} {number}")
+            one = Producer(
+                number, url, chance, log, lazy, given.rate / given.producers, until, over, ordered=given.ordered
             )
+            everybody.create_task(one.run(), name=f"producer {number}")
 
 
 def main() -> None:
@@ -172,16 +191,9 @@ def main() -> None:
     parser.add_argument("--rate", required=True, type=float)
     parser.add_argument("--producers", required=True, type=int)
     parser.add_argument("--poison-seconds", required=True, type=float)
+    parser.add_argument("--ordered", action="store_true", help="write each key in turns")
     given = parser.parse_args()
-    works = produce(
-        os.environ[URL_VARIABLE],
-        given.folder,
-        seed=given.seed,
-        rate=given.rate,
-        producers=given.producers,
-        poison_s=given.poison_seconds,
-    )
-    asyncio.run(works)
+    asyncio.run(produce(os.environ[URL_VARIABLE], given.folder, given))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from chaos.drafts import EXCHANGE, MESSAGE_BYTES_MAX
-from chaos.schedule import EVERY, LEASE_S, RELAYS
+from chaos.schedule import EVERY, LEASE_S, names
 from demo.processes import Broken, Child
 from services.process import free_port
 from services.proxy import Proxy
@@ -40,6 +40,11 @@ SETTINGS: Mapping[str, object] = {
 average; the faults that make the broker refuse are over by then."""
 
 
+def settings(*, ordered: bool) -> dict[str, object]:
+    """Return what all relays of a run are given."""
+    return {**SETTINGS, "ORDERING": "key" if ordered else "none"}
+
+
 async def link(host: str, port: int) -> Proxy:
     """Stand between; on a port that no outgoing connection may take while the link refuses."""
     proxy = Proxy(host, port)
@@ -56,6 +61,7 @@ class Replica:
     amqp: Proxy
     postgres: Proxy
     port: int
+    ordered: bool
     child: Child | None = None
     starts: int = 0
 
@@ -71,7 +77,7 @@ class Replica:
 
     async def start(self, database_url: str) -> None:
         """Start `relay run`; whether the servers are there is its own concern."""
-        given = dict(SETTINGS) | {
+        given = settings(ordered=self.ordered) | {
             "DATABASE_URL": self.postgres.url(database_url),
             "AMQP_URL_FILE": self.amqp_file,
             "HTTP_PORT": self.port,
@@ -120,11 +126,18 @@ class Replicas:
         self._all = all_
 
     @classmethod
-    async def make(cls, folder: Path, amqp: tuple[str, int], database_url: str) -> "Replicas":
-        """Make them with their proxies; no process yet."""
+    async def make(
+        cls, folder: Path, amqp: tuple[str, int], database_url: str, *, relays: int, ordered: bool
+    ) -> "Replicas":
+        """Make so many with their proxies; no process yet."""
         info = psycopg.conninfo.conninfo_to_dict(database_url)
         postgres = (str(info["host"]), int(str(info["port"])))
-        return cls([Replica(name, folder, await link(*amqp), await link(*postgres), free_port()) for name in RELAYS])
+        return cls(
+            [
+                Replica(name, folder, await link(*amqp), await link(*postgres), free_port(), ordered)
+                for name in names(relays)
+            ]
+        )
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(self._all)

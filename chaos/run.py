@@ -38,6 +38,9 @@ class Plan:
     schedule: Sequence[Stroke]
     rate: float = 300.0
     producers: int = 4
+    relays: int = RELAYS
+    ordered: bool = False
+    """With order per key."""
 
     @property
     def poison_s(self) -> float:
@@ -72,8 +75,9 @@ async def play(stage: Stage, plan: Plan, tell: Callable[[str], None]) -> int:
             seed=plan.seed,
             began=began,
             ended=time.time(),
-            replicas=len(RELAYS),
+            replicas=plan.relays,
             in_flight_max=IN_FLIGHT_MAX,
+            ordered=plan.ordered,
             emptied=emptied,
             recovery_max_s=RECOVERY_MAX_S,
             stall_max_s=STALL_MAX_S,

@@ -14,10 +14,11 @@ import aio_pika
 import psycopg
 from psycopg import sql
 
-from chaos import drain, producer
+from chaos import drain, keys, producer
 from chaos.drafts import EXCHANGE
 from chaos.history import Log
 from chaos.replicas import Replicas, link
+from chaos.schedule import RELAYS
 from demo.processes import Broken, Child
 from relay import migrate
 from services import find
@@ -36,7 +37,9 @@ PATIENCE_S = 60.0
 SHOP = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (message_id uuid PRIMARY KEY, placed_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE shop.things (key text PRIMARY KEY);
 """
+THINGS = "INSERT INTO shop.things SELECT unnest(%(keys)s::text[])"
 
 
 @dataclass(slots=True)
@@ -47,6 +50,9 @@ class Stage:
     rate: float
     producers: int
     poison_s: float
+    relays: int = RELAYS
+    ordered: bool = False
+    """The relays keep order per key, and producers write each key in turns."""
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="relay-chaos-", dir="/tmp")))
     password: str = field(default_factory=lambda: token_urlsafe(12))
     log: Log = field(init=False)
@@ -81,6 +87,9 @@ class Stage:
             self.postgres.create_database(DATABASE)
             migrate.apply(self.url)
             self.postgres.admin(SHOP, database=DATABASE)
+            self.postgres.admin(THINGS, {"keys": keys.every(self.producers)}, database=DATABASE)
+            if self.ordered:
+                migrate.up(self.url, only="ordering")
             role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE outbox_relay")
             self.postgres.admin(role.format(sql.Identifier(LOGIN), sql.Literal(self.password)))
 
@@ -105,7 +114,7 @@ class Stage:
 
     async def _start_replicas(self) -> None:
         broker = (self.rabbitmq.host, self.rabbitmq.amqp_port)
-        self.replicas = await Replicas.make(self.folder, broker, self.url)
+        self.replicas = await Replicas.make(self.folder, broker, self.url, relays=self.relays, ordered=self.ordered)
         self.replicas.login(self.amqp_url)
         for each in self.replicas:
             await each.start(self.relay_url)
@@ -124,6 +133,7 @@ class Stage:
         """Let the rows come."""
         argv = [sys.executable, "-m", "chaos.producer", "--folder", str(self.folder), "--seed", str(self.seed)]
         argv += ["--rate", str(self.rate), "--producers", str(self.producers), "--poison-seconds", str(self.poison_s)]
+        argv += ["--ordered"] if self.ordered else []
         env = {producer.URL_VARIABLE: self.shop.url(self.url)}
         self.producer = await Child.start("producers", argv, env, self._file("producers"))
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from chaos.harms import broker, database, links, relays
 from chaos.harms.persist import Hurt
 from chaos.replicas import IN_FLIGHT_MAX
-from chaos.schedule import EVERY, RELAYS, SHOP, Harm
+from chaos.schedule import EVERY, SHOP, Harm
 from relay.broker.exchanges import FORBIDDEN_TTL_S, MISSING_TTL_S
 from relay.model import Refusal
+
+NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +21,8 @@ class Effect:
     """What may be put down to a fault."""
 
     hurt: Hurt
-    relays: int | None = None
-    """Relays whose rows in flight it may make arrive again; None: those it strikes."""
+    repeats: str = ""
+    """Whose rows in flight it may make arrive again: EVERY relay's, NOBODY's; empty: those of the relays it strikes."""
     refusals: tuple[Refusal, ...] = ()
     """What the broker may refuse rows for, without being an outage."""
     believed_s: float = 0.0
@@ -29,34 +31,34 @@ class Effect:
 
 EFFECTS: Mapping[Harm, Effect] = {
     Harm.RELAY_KILL: Effect(relays.relay_kill),
-    Harm.RELAY_TERM: Effect(relays.relay_term, relays=0),
+    Harm.RELAY_TERM: Effect(relays.relay_term, repeats=NOBODY),
     Harm.RELAY_PAUSE: Effect(relays.relay_pause),
-    Harm.BROKER_KILL: Effect(broker.broker_kill, relays=len(RELAYS)),
-    Harm.BROKER_PAUSE: Effect(broker.broker_pause, relays=len(RELAYS)),
-    Harm.BROKER_STOP_APP: Effect(broker.ctl(("stop_app",), ("start_app",)), relays=len(RELAYS)),
+    Harm.BROKER_KILL: Effect(broker.broker_kill, repeats=EVERY),
+    Harm.BROKER_PAUSE: Effect(broker.broker_pause, repeats=EVERY),
+    Harm.BROKER_STOP_APP: Effect(broker.ctl(("stop_app",), ("start_app",)), repeats=EVERY),
     Harm.MEMORY_ALARM: Effect(
         broker.ctl(("set_vm_memory_high_watermark", "0.00001"), ("set_vm_memory_high_watermark", "0.4")),
-        relays=len(RELAYS),
+        repeats=EVERY,
     ),
     Harm.DISK_ALARM: Effect(
         broker.ctl(("set_disk_free_limit", broker.NO_DISK), ("set_disk_free_limit", broker.SOME_DISK)),
-        relays=len(RELAYS),
+        repeats=EVERY,
     ),
     Harm.PERMISSION_REVOKED: Effect(
         broker.permission_revoked,
-        relays=len(RELAYS),
+        repeats=EVERY,
         refusals=(Refusal.FORBIDDEN, Refusal.BLAMED),
         believed_s=FORBIDDEN_TTL_S,
     ),
-    Harm.PASSWORD_CHANGED: Effect(broker.password_changed, relays=len(RELAYS)),
+    Harm.PASSWORD_CHANGED: Effect(broker.password_changed, repeats=EVERY),
     Harm.EXCHANGE_DELETED: Effect(
         broker.exchange_deleted,
-        relays=len(RELAYS),
+        repeats=EVERY,
         refusals=(Refusal.NO_EXCHANGE, Refusal.UNROUTABLE),
         believed_s=MISSING_TTL_S,
     ),
-    Harm.QUEUE_UNBOUND: Effect(broker.queue_unbound, relays=0, refusals=(Refusal.UNROUTABLE,)),
-    Harm.QUEUE_FULL: Effect(broker.queue_full, relays=0, refusals=(Refusal.REJECTED, Refusal.UNROUTABLE)),
+    Harm.QUEUE_UNBOUND: Effect(broker.queue_unbound, repeats=NOBODY, refusals=(Refusal.UNROUTABLE,)),
+    Harm.QUEUE_FULL: Effect(broker.queue_full, repeats=NOBODY, refusals=(Refusal.REJECTED, Refusal.UNROUTABLE)),
     Harm.AMQP_CUT: Effect(links.link(links.amqp, links.cut)),
     Harm.AMQP_RESET: Effect(links.link(links.amqp, links.reset_once)),
     Harm.AMQP_HELD_UP: Effect(links.link(links.amqp, links.held_up)),
@@ -69,16 +71,14 @@ EFFECTS: Mapping[Harm, Effect] = {
     Harm.POSTGRES_HELD_DOWN: Effect(links.link(links.postgres, links.held_down)),
     Harm.POSTGRES_BLACKHOLE: Effect(links.link(links.postgres, links.blackhole)),
     Harm.POSTGRES_SLOW: Effect(links.link(links.postgres, links.slow)),
-    Harm.BACKENDS_TERMINATED: Effect(database.backends_terminated, relays=len(RELAYS)),
-    Harm.POSTGRES_CRASH: Effect(database.postgres_crash, relays=len(RELAYS)),
-    Harm.POSTGRES_READ_ONLY: Effect(database.postgres_read_only, relays=len(RELAYS)),
-    Harm.OLD_SNAPSHOT: Effect(database.old_snapshot, relays=0),
+    Harm.BACKENDS_TERMINATED: Effect(database.backends_terminated, repeats=EVERY),
+    Harm.POSTGRES_CRASH: Effect(database.postgres_crash, repeats=EVERY),
+    Harm.POSTGRES_READ_ONLY: Effect(database.postgres_read_only, repeats=EVERY),
+    Harm.OLD_SNAPSHOT: Effect(database.old_snapshot, repeats=NOBODY),
 }
 
 
-def repeats_max(harm: Harm, target: str) -> int:
+def repeats_max(harm: Harm, target: str, relays: int) -> int:
     """Return how many rows it may make arrive once more: those in flight in the relays it strikes."""
-    struck = EFFECTS[harm].relays
-    if struck is None:
-        struck = {EVERY: len(RELAYS), SHOP: 0}.get(target, 1)
+    struck = {EVERY: relays, SHOP: 0, NOBODY: 0}.get(EFFECTS[harm].repeats or target, 1)
     return struck * IN_FLIGHT_MAX

@@ -6,7 +6,21 @@ from itertools import combinations
 import pytest
 
 from chaos.harms import EFFECTS
-from chaos.schedule import CALM_AFTER, CALM_S, QUIET_S, TRAITS, WARM_UP_S, Harm, Stroke, schedule
+from chaos.schedule import (
+    CALM_AFTER,
+    CALM_S,
+    EVERY,
+    QUIET_S,
+    SHOP,
+    TRAITS,
+    WARM_UP_S,
+    Aim,
+    Harm,
+    Stroke,
+    names,
+    schedule,
+    targets,
+)
 
 SEEDS = range(15)
 
@@ -61,11 +75,12 @@ def test_after_every_ten_faults_there_is_a_calm(seed: int) -> None:
         assert strokes[number].at_s - before >= CALM_S - 0.01
 
 
+@pytest.mark.parametrize("relays", [1, 2, 4])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_stroke_is_one_its_fault_allows(seed: int) -> None:
-    for stroke in schedule(seed, 10):
+def test_every_stroke_is_one_its_fault_allows(seed: int, relays: int) -> None:
+    for stroke in schedule(seed, 10, relays):
         trait = TRAITS[stroke.harm]
-        assert stroke.target in trait.targets
+        assert stroke.target in targets(trait.aim, names(relays))
         assert trait.lasts_s[0] - 0.01 <= stroke.lasts_s <= trait.lasts_s[1] + 0.01
 
 
@@ -76,3 +91,9 @@ def test_a_run_too_short_for_a_fault_has_none_of_it() -> None:
 
 def test_every_fault_can_be_made() -> None:
     assert set(EFFECTS) == set(TRAITS) == set(Harm)
+
+
+def test_the_last_relay_is_never_ended_unless_it_is_alone_and_the_shop_is_nobodys_relay() -> None:
+    assert targets(Aim.MORTAL, names(4)) == ("1", "2", "3")
+    assert targets(Aim.MORTAL, names(1)) == targets(Aim.RELAY, names(1)) == ("1",)
+    assert set(targets(Aim.LINK_OR_SHOP, names(2))) == {"1", "2", EVERY, SHOP}
