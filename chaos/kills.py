@@ -53,8 +53,9 @@ class Plan:
     number: signal.Signals
     rate: float
     hasten: bool
-    ordered: bool
     """End the leases of the dead at once when all are dead: a short run need not wait for them."""
+    ordered: bool
+    """With order per key."""
 
 
 @dataclass(frozen=True, slots=True)
