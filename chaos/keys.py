@@ -18,7 +18,8 @@ HOPELESS = ("", "invalid", "too_large")
 """What a row of the hot key may deserve: it is sent or given up at once, for others always wait behind it."""
 DAWDLE_SHARE = 0.01
 DAWDLE_S = (1.2, 3.0)
-"""Such a transaction keeps its ids to itself while hundreds of later ones are committed."""
+"""Such a transaction keeps its id to itself while hundreds of later ones are committed; the next of its key follows it
+at once."""
 TAKE_TURNS = "SELECT FROM shop.things WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
 """Held to the end of the transaction: so the ids of a key rise in the order of its commits, whatever became of them."""
 
@@ -37,13 +38,13 @@ def keyed(draft: Draft, chance: random.Random, producer: int) -> Draft:
     if share < UNKEYED_SHARE + HOT_SHARE and draft.refusal in HOPELESS:
         return replace(draft, key=HOT)
     if share < UNKEYED_SHARE + HOT_SHARE + OWN_SHARE:
-        return own(draft, chance, producer)
+        return replace(draft, key=own(chance, producer))
     return replace(draft, key=f"thing {chance.randrange(SHARED)}")
 
 
-def own(draft: Draft, chance: random.Random, producer: int) -> Draft:
-    """Give a row a key that no other producer waits for."""
-    return replace(draft, key=_own(producer, chance.randrange(OWN)))
+def own(chance: random.Random, producer: int) -> str:
+    """Draw a key that no other producer waits for."""
+    return _own(producer, chance.randrange(OWN))
 
 
 def _own(producer: int, number: int) -> str:

@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,8 @@ class Producer:
     over: asyncio.Event
     ordered: bool = False
     """Keys are shared, and written in turns."""
+    late: str | None = None
+    """The key of a transaction that dawdled, for the next one."""
 
     async def run(self) -> None:
         """Write until it is over; a broken connection is opened again."""
@@ -91,8 +93,9 @@ class Producer:
 
     async def _transact(self, connection: psycopg.AsyncConnection[Any], rows: int) -> None:
         """Write some rows and end the transaction. Only an answer to COMMIT says that it committed."""
-        dawdles = self.ordered and self.chance.random() < keys.DAWDLE_SHARE
-        drafts = {self._message_id(): self._draft(dawdles=dawdles) for _ in range(rows)}
+        dawdles = self.ordered and self.late is None and self.chance.random() < keys.DAWDLE_SHARE
+        key, self.late = self.late, keys.own(self.chance, self.number) if dawdles else None
+        drafts = {self._message_id(): self._draft(key or self.late) for _ in range(rows)}
         rolls_back = self.chance.random() < ROLLED_BACK_SHARE
         lazy = self.chance.random() < LAZY_SHARE
         at = time.time()
@@ -127,13 +130,13 @@ class Producer:
             await connection.execute("ROLLBACK")
             raise
 
-    def _draft(self, *, dawdles: bool) -> Draft:
-        """Draw a row; who dawdles keeps nobody else waiting."""
+    def _draft(self, key: str | None) -> Draft:
+        """Draw a row, of that key if there is one: who dawdles keeps nobody else waiting."""
         share = keys.POISON_SHARE if self.ordered else POISON_SHARE
         drawn = draw(self.chance, self.number, poison=share if time.monotonic() < self.poison_until else 0.0)
         if not self.ordered:
             return drawn
-        return (keys.own if dawdles else keys.keyed)(drawn, self.chance, self.number)
+        return replace(drawn, key=key) if key else keys.keyed(drawn, self.chance, self.number)
 
     def _message_id(self) -> str:
         return str(UUID(int=self.chance.getrandbits(128), version=4))
