@@ -44,7 +44,13 @@ class Plan:
 
     @property
     def poison_s(self) -> float:
-        """Rows with a bad end come until then: the last of them shall have met it when the run ends."""
+        """Rows with a bad end come until then: the last of them shall have met it when the run ends.
+
+        With order only for a third of the run: while they wait for a retry no relay passes anything by, and what it may
+        pass by shall be tried, too.
+        """
+        if self.ordered:
+            return self.minutes * 20
         return max(self.minutes * 30, self.minutes * 60 - QUIET_S - RETRIES_S)
 
 
