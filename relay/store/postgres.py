@@ -111,6 +111,8 @@ class PostgresStore:
             encoding=facts.encoding,
             ordered=config.ordered,
         )
+        if self._turns is not None:
+            self._turns.forget()
         self._proved_at = time.monotonic()
         return self._claim
 

@@ -25,7 +25,8 @@ _FROM_LOW: LiteralString = "id >= %(low)s::bigint AND id < %(high)s::bigint"
 _CHOSEN: LiteralString = "id = ANY (%(ids)s::bigint[])"
 """The rows that a claim may take: any of a window from where it begins, or those whose turn it is."""
 _STOPPED: LiteralString = "EXISTS (SELECT FROM {table} AS f WHERE f.status = 'failed' AND f.key COLLATE \"C\" = v.key)"
-"""Whether a failed row blocks a key; it rides on the index message_failed_key."""
+_STOPPING: LiteralString = "EXISTS (SELECT FROM {table} WHERE status = 'failed' AND key IS NOT NULL)"
+"""Whether a failed row blocks a key, or any; both ride on the index message_failed_key."""
 UTF8 = "UTF8"
 SQL_ASCII = "SQL_ASCII"
 """The encoding of a database that has none: its bytes were never promised to be UTF-8 and are sent as they are."""
@@ -48,6 +49,7 @@ class Queries:
     settled: bytes
     give_back: bytes
     turns: bytes
+    writers: bytes
     backlog: bytes
     cleanup_sent: bytes
     cleanup_failed: bytes
@@ -64,6 +66,7 @@ def compose(schema: str, table: str, *, ordered: bool = False, failed_blocks_key
         "ordered": _truth(ordered),
         "failed_blocks": _truth(failed_blocks_key),
         "stopped": sql.SQL(_STOPPED if failed_blocks_key else "FALSE").format(table=names["table"]),
+        "stopping": sql.SQL(_STOPPING if failed_blocks_key else "FALSE").format(table=names["table"]),
     }
     return Queries(**{field.name: _composed(field.name, names) for field in fields(Queries)})
 

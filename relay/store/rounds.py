@@ -11,6 +11,8 @@ from relay.scan import LATE_COMMIT_S
 
 LOOK_MIN = 100
 """Rows one look takes at least, so that a claim of one row gets past some blocked keys."""
+PREPARED = "-1/"
+"""So begins the name of a prepared transaction, which it had not before."""
 EACH_MIN, EACH_MAX = 4, 64
 """Rows of one key that a claim may take: each of them is a wave, published after the one before was confirmed."""
 
@@ -24,7 +26,7 @@ class Place(NamedTuple):
     place: int
     """Its place among the pending rows of its key, from 1; 0: it has no key."""
     lowest: int
-    """No pending row had a smaller id when the look was taken."""
+    """No pending row had a smaller id when the look was taken; 0: a failed one that blocks its key may come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,12 @@ class Round:
     unkeyed: Walk = Walk()
     each: int = EACH_MIN
     low: int = 0
-    """No pending row has a smaller id, but for one whose transaction commits late."""
+    """No pending row has a smaller id, nor ever will: it would be overtaken by the later ones of its key."""
     next_low: int = 0
-    since: float = float("-inf")
-    """`next_low` is as it was then; it becomes `low` when it is LATE_COMMIT_S old."""
+    """As `lowest` was; it becomes `low` when every transaction that may hold a smaller id is over and was looked at."""
+    writers: frozenset[str] | None = None
+    """Those of them that are not over; None: not asked since."""
+    asked_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,19 @@ def look_size(rows: int) -> int:
     return max(rows, LOOK_MIN)
 
 
-def choose(seen: Round, places: Sequence[Place], rows: int, *, now: float) -> tuple[Round, Choice]:
+def asks(seen: Round, now: float) -> bool:
+    """Return whether it is time to ask who writes, before the next look."""
+    return now - seen.asked_at >= LATE_COMMIT_S
+
+
+def told(seen: Round, writers: Collection[str], now: float) -> Round:
+    """Note who writes: of those that were there before, who still does."""
+    known = seen.writers
+    left = frozenset(each for each in writers if known is None or each in known or each.startswith(PREPARED))
+    return replace(seen, writers=left, asked_at=now)
+
+
+def choose(seen: Round, places: Sequence[Place], rows: int) -> tuple[Round, Choice]:
     """Take up to `rows` of what a look saw: half of them without a key when there are both."""
     keyed = [place for place in places if place.place]
     unkeyed = [place for place in places if not place.place]
@@ -79,7 +95,7 @@ def choose(seen: Round, places: Sequence[Place], rows: int, *, now: float) -> tu
     keys, more_keys = _went(seen.keys, turns, some=bool(others), cut=cut, full=_full(keyed, turns, look))
     loose, more_loose = _went(seen.unkeyed, spare, some=bool(some), cut=False, full=_full(unkeyed, spare, look))
     each = max(EACH_MIN, seen.each // 2) if keys.after else min(EACH_MAX, seen.each * 2) if cut else seen.each
-    after = _lowered(replace(seen, keys=keys, unkeyed=loose, each=each), places, now)
+    after = _raised(replace(seen, keys=keys, unkeyed=loose, each=each), places)
     return after, Choice(tuple(sorted(some + others)), tuple(_runs(turns)), more_keys or more_loose)
 
 
@@ -132,7 +148,10 @@ def _went(walk: Walk, used: Sequence[Place], *, some: bool, cut: bool, full: boo
     return Walk(), rich
 
 
-def _lowered(seen: Round, places: Sequence[Place], now: float) -> Round:
-    if not places or now - seen.since < LATE_COMMIT_S:
+def _raised(seen: Round, places: Sequence[Place]) -> Round:
+    """Move the low mark, when all who wrote at the last look are done: what they committed, this look has seen."""
+    if not places or seen.writers:
         return seen
-    return replace(seen, low=max(seen.low, seen.next_low), next_low=places[0].lowest, since=now)
+    lowest = places[0].lowest
+    low = seen.low if seen.writers is None else max(seen.low, min(seen.next_low, lowest))
+    return replace(seen, low=low, next_low=lowest, writers=None)

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from relay.store.queries import Queries
-from relay.store.rounds import Choice, Place, Round, choose, look_size, orphans
+from relay.store.rounds import Choice, Place, Round, asks, choose, look_size, orphans, told
 
 
 class Turns:
@@ -28,10 +28,11 @@ class Turns:
         return self._choice.more
 
     async def choose(self, cursor: psycopg.AsyncCursor[Any], params: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the rows whose turn it is, in order of id.
-
-        A claim from 0 looks at every pending row anew, as some may have been committed late.
-        """
+        """Return the rows whose turn it is, in order of id; a claim from 0 looks at every pending row anew."""
+        now = time.monotonic()
+        if asks(self._round, now):
+            writers = await (await cursor.execute(self._queries.writers)).fetchall()
+            self._round = told(self._round, [name for (name,) in writers], now)
         low = min(params["low"], self._round.low)
         known = {
             "low": low,
@@ -41,8 +42,12 @@ class Turns:
             "look": look_size(params["rows"]),
         }
         places = [Place._make(record) for record in await (await cursor.execute(self._queries.turns, known)).fetchall()]
-        self._round, self._choice = choose(self._round, places, params["rows"], now=time.monotonic())
+        self._round, self._choice = choose(self._round, places, params["rows"])
         return self._choice.ids
+
+    def forget(self) -> None:
+        """Begin at the first row again: a server that crashed may give out ids once more that were looked at."""
+        self._round = Round()
 
     def orphans(self, taken: Sequence[int]) -> frozenset[int]:
         """Return which of the rows just taken must be given back at once."""

@@ -115,6 +115,8 @@ COSTS = {
         1 + 51 + 50 * 4 + 500,
         4 * (1 + 51 + 50 + 50 * 4 + 500),
     ),
+    # It touches no table of ours, but that of the databases.
+    "writers": Cost({}, {"pg_database_datname_index"}, 1, 10),
     "backlog": Cost(
         {"cap": 100_000, "low": 0, "unseen": 0},
         {"message_pending", "message_retrying", "message_failed"},

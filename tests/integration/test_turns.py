@@ -1,6 +1,7 @@
 """Claims that keep order per key, where several meet on a real database."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from random import Random
@@ -8,11 +9,14 @@ from random import Random
 import pytest
 
 from relay import migrate
-from relay.model import Mark, Refusal, Release, Retry, Sent
+from relay.model import Failed, Mark, Refusal, Release, Retry, Sent
+from relay.scan import LATE_COMMIT_S
 from relay.store import PostgresStore
 from tests.builders import Database, eventually
 from tests.stores import a_store, claim, ids
 
+FAR = 1 << 40
+"""Where the engine may think that nothing is left to find: the store's own mark is then what counts."""
 RELAYS = 4
 ROUNDS = 60
 
@@ -112,3 +116,56 @@ async def test_a_million_rows_behind_a_blocked_key_cost_a_claim_nothing(
         return now
 
     assert await eventually(told) - before < 200
+
+
+async def carried(outbox: Database, store: PostgresStore) -> None:
+    """A relay busy with other keys for longer than it takes it to pass by what is done."""
+    await outbox.insert(n=3, key="other")
+    ends_at = time.monotonic() + 4 * LATE_COMMIT_S
+    while time.monotonic() < ends_at:
+        await outbox.insert(key="other")
+        taken = await store.claim(limit=10, low=FAR)
+        await store.settle(taken.token, [Sent(row.id, row.message_id) for row in taken.rows])
+        await asyncio.sleep(0.1)
+
+
+async def test_a_row_whose_transaction_was_slow_comes_before_the_next_of_its_key(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """Its producer holds the turn of the key until the commit, so ids are in order of commits."""
+    producer = await outbox.connect()
+    async with producer.transaction():
+        insert = "INSERT INTO outbox.message (routing_key, key, payload) VALUES ('x', 'slow', '{}') RETURNING id"
+        ((slow,),) = await (await producer.execute(insert)).fetchall()
+        await carried(outbox, stores[0])
+    (after,) = await outbox.insert(key="slow")
+    assert ids(await stores[0].claim(limit=10, low=FAR)) == [slow, after]
+
+
+async def test_a_failed_row_that_is_requeued_comes_before_those_that_it_stopped(outbox: Database) -> None:
+    (failed,) = await outbox.insert(key="a")
+    async with a_store(outbox.url, ordered=True, failed_blocks_key=True) as store:
+        taken = await claim(store)
+        await store.settle(taken.token, [Failed(failed, Refusal.INVALID, "no")])
+        (behind,) = await outbox.insert(key="a")
+        await carried(outbox, store)
+        assert await store.requeue() == 1
+        assert ids(await store.claim(limit=10, low=FAR)) == [failed, behind]
+
+
+async def test_nobody_but_who_writes_to_the_table_holds_back_where_a_claim_begins(
+    outbox: Database, stores: list[PostgresStore]
+) -> None:
+    """What is dead below is passed by under any old snapshot, also that of a long transaction that writes elsewhere."""
+    await outbox.fetch("CREATE TABLE public.elsewhere (n integer)")
+    (below,) = await outbox.insert(key="a")
+    await outbox.fetch("DELETE FROM {table}")
+    keeper = await outbox.connect()
+    async with keeper.transaction():
+        await keeper.execute("INSERT INTO public.elsewhere SELECT count(*) FROM outbox.message")
+        await carried(outbox, stores[0])
+        values = "(id, key, routing_key, payload) OVERRIDING SYSTEM VALUE VALUES (%s, 'a', 'x', '{{}}')"
+        await outbox.fetch("INSERT INTO {table} " + values, (below,))
+        (latest,) = await outbox.insert(key="other")
+        assert ids(await stores[0].claim(limit=10, low=FAR)) == [latest]
+    assert ids(await claim(stores[0])) == [below]

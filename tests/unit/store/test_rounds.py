@@ -5,7 +5,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.rounds import EACH_MAX, EACH_MIN, LOOK_MIN, Choice, Place, Round, Walk, choose, orphans
+from relay.store.rounds import EACH_MAX, EACH_MIN, LOOK_MIN, Choice, Place, Round, Walk, asks, choose, orphans, told
 
 LOWEST = 1
 
@@ -37,7 +37,7 @@ def keys(count: int) -> list[Place]:
 
 def took(places: list[Place], rows: int = 100, seen: Round | None = None) -> tuple[Round, Choice]:
     """Choose now."""
-    return choose(seen or Round(), places, rows, now=100.0)
+    return choose(seen or Round(), places, rows)
 
 
 def test_rows_of_every_key_are_taken_in_order_of_id() -> None:
@@ -89,11 +89,41 @@ def test_more_of_each_key_is_taken_while_there_are_few_keys_and_fewer_when_there
     assert seen.each == EACH_MIN
 
 
-def test_the_low_mark_follows_a_second_late_so_that_a_late_commit_is_found() -> None:
-    seen, _ = choose(Round(), [a_place(7, 1)._replace(lowest=7)], 10, now=0.0)
-    assert (seen.low, seen.next_low) == (0, 7)
-    assert choose(seen, [a_place(8, 1)._replace(lowest=8)], 10, now=0.5)[0].low == 0
-    assert choose(seen, [a_place(9, 1)._replace(lowest=9)], 10, now=1.0)[0].low == 7
+def looked(seen: Round, lowest: int) -> Round:
+    """Look once, when no pending row has a smaller id."""
+    return choose(seen, [a_place(lowest, 1)._replace(lowest=lowest)], 10)[0]
+
+
+def test_the_low_mark_rises_when_who_wrote_at_the_look_before_is_done() -> None:
+    seen = looked(told(looked(Round(), 7), {"3/1", "3/2"}, 0.0), 9)
+    assert seen.low == 0
+    seen = looked(told(seen, {"3/2", "3/8"}, 1.0), 10)
+    assert seen.low == 0, "one of them may still commit a row before the seventh"
+    seen = looked(told(seen, {"3/8", "3/9"}, 2.0), 11)
+    assert (seen.low, seen.next_low) == (7, 11)
+    assert looked(told(seen, (), 3.0), 12).low == 11
+
+
+def test_the_low_mark_does_not_rise_above_what_a_late_transaction_has_left() -> None:
+    seen = looked(told(looked(Round(), 7), {"3/1"}, 0.0), 9)
+    assert looked(told(seen, (), 1.0), 5).low == 5
+
+
+def test_a_prepared_transaction_has_another_name_than_before_and_holds_the_low_mark() -> None:
+    seen = looked(told(looked(Round(), 7), {"3/1"}, 0.0), 9)
+    seen = looked(told(seen, {"-1/800"}, 1.0), 9)
+    assert seen.low == 0
+    assert looked(told(seen, (), 2.0), 9).low == 7
+
+
+def test_the_low_mark_does_not_rise_while_a_failed_row_may_come_back() -> None:
+    seen = told(looked(Round(), 0), (), 0.0)
+    assert looked(told(looked(seen, 9), (), 1.0), 0).low == 0
+
+
+def test_who_writes_is_asked_once_a_second() -> None:
+    seen = told(Round(), (), 5.0)
+    assert [asks(seen, now) for now in (5.5, 6.0)] == [False, True]
 
 
 def test_an_orphan_is_a_row_taken_without_the_one_before_it() -> None:
