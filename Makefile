@@ -73,8 +73,8 @@ simulate: $(STAMP)  ## Live through worlds of faults on virtual time, by seed (S
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
 
 .PHONY: bench
-bench: servers  ## Measure speed, latency and cost beside a naive relay, with a verdict (ONLY="speed flat" RESULT=file.json).
-	@$(BIN)/python -m bench $(ONLY) $(if $(RESULT),--json '$(RESULT)')
+bench: servers  ## Measure speed, latency and cost beside a naive relay, with a verdict (ONLY="speed flat" RESULT=file.json MARKDOWN=file.md).
+	@$(BIN)/python -m bench $(ONLY) $(if $(RESULT),--json '$(RESULT)') $(if $(MARKDOWN),--markdown '$(MARKDOWN)')
 
 .PHONY: plots
 plots: $(STAMP)  ## Draw the plots and write the tables of docs/performance.md, from the result kept there.

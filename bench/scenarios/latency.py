@@ -3,16 +3,16 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 
-from bench import consumer, producer, table
+from bench import consumer, producer
 from bench.bars import Bar, at_most
 from bench.ceilings import claim_s, confirm_s
 from bench.figures import Delays, Spread, histogram
 from bench.running import naive_loop, relays, running
 from bench.scenario import Found, Say, Scenario, Sizes, Table, Yard
-from bench.stage import DATABASE, QUEUE, Stage
+from bench.stage import QUEUE, Stage
 
 RATE = 500.0
 NAIVE_POLL_S = 0.02
@@ -27,12 +27,21 @@ LONGER = 1.5
 
 Steady = Mapping[str, Sequence[Sequence[float]]]
 """Delays by mode and run."""
-Mode = Callable[[Stage], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Who carries the rows."""
+
+    start: Callable[[Stage, str], AbstractContextManager[object]]
+    """On a database of that name."""
+    opt_ins: tuple[tuple[str, ...], ...] = ()
+    """Commands of the relay before it starts."""
 
 
 MODES: Mapping[str, Mode] = {
-    "naive": lambda stage: naive_loop(stage, NAIVE_POLL_S),
-    "polling": lambda stage: relays(stage, 1),
+    "naive": Mode(lambda stage, database: naive_loop(stage, NAIVE_POLL_S, database)),
+    "polling": Mode(lambda stage, database: relays(stage, 1, database)),
 }
 
 
@@ -55,25 +64,26 @@ def measure(stage: Stage, sizes: Sizes, _yard: Yard, say: Say) -> Found:
 
 
 def _delays(stage: Stage, mode: Mode, rate: float, seconds: float) -> list[float]:
-    with stage.connected() as connection:
-        table.fill(connection, 1)
     stage.empty_queue()
-    rows = round(rate * seconds) + 2  # the one that is there already, and the producer's first
+    rows = round(rate * seconds) + 1  # the producer's first is not timed
     python = (sys.executable, "-m")
     listen = {
         consumer.URL_VARIABLE: stage.rabbitmq.url(),
         consumer.QUEUE_VARIABLE: QUEUE,
         consumer.ROWS_VARIABLE: str(rows),
     }
-    commit = {
-        producer.URL_VARIABLE: stage.postgres.url(DATABASE),
-        producer.RATE_VARIABLE: str(rate),
-        producer.SECONDS_VARIABLE: str(seconds),
-    }
-    with running((*python, "bench.consumer"), listen) as arrivals:
+    with (
+        stage.database("bench_latency", *mode.opt_ins) as database,
+        running((*python, "bench.consumer"), listen) as arrivals,
+    ):
+        commit = {
+            producer.URL_VARIABLE: stage.postgres.url(database),
+            producer.RATE_VARIABLE: str(rate),
+            producer.SECONDS_VARIABLE: str(seconds),
+        }
         arrivals.wait_for("consumer.ready")
-        with mode(stage), running((*python, "bench.producer"), commit) as commits:
-            at = commits.wait_for("producer.done", seconds + 60)["at"]
+        with mode.start(stage, database), running((*python, "bench.producer"), commit) as commits:
+            at = commits.wait_for("producer.done", seconds + LATE_S)["at"]
             arrived = arrivals.wait_for("consumer.done", LATE_S)["at"]
     return [arrived[row_id] - at[row_id] for row_id in at]
 
