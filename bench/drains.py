@@ -77,5 +77,7 @@ def _run(who: Who, metered: list[Metered], counted: tuple[int, int]) -> Run:
         postgres_cpu_s=postgres_s,
         rabbitmq_cpu_s=rabbitmq_s,
         elsewhere=max(0.0, others_s) / ((after.at - before.at) * (os.cpu_count() or 1)),
+        first_s=metered[0].first.at - metered[0].ready.at,
+        first_rows=int(metered[0].batches[0].get("claimed", 0)) if metered[0].batches else 0,
         claims_s=tuple(float(batch["claim_s"]) for each in metered for batch in each.batches if "claim_s" in batch),
     )

@@ -35,6 +35,9 @@ class Run:
     """Processor time of the servers, from being ready to the end; 0 when it cannot be seen."""
     elsewhere: float
     """Share of all processors that neither the processes nor the servers used, but something else did meanwhile."""
+    first_s: float = 0.0
+    """Of `seconds`, until the first batch was marked: the connections, and a look at the whole index."""
+    first_rows: int = 0
     claims_s: tuple[float, ...] = ()
     """How long each claim took; of the relay only."""
 
@@ -42,6 +45,11 @@ class Run:
     def rate(self) -> float:
         """Messages a second."""
         return self.rows / self.seconds
+
+    @property
+    def steady_rate(self) -> float:
+        """Messages a second behind the first batch; of one process."""
+        return (self.rows - self.first_rows) / (self.seconds - self.first_s)
 
     @property
     def cpu_us(self) -> float:

@@ -58,6 +58,8 @@ class Metered:
 
     started: Moment
     ready: Moment
+    first: Moment
+    """Its first batch was marked."""
     last: Moment
     """Its last batch was marked."""
     before: Around
@@ -161,6 +163,7 @@ class _Watch:
     may_idle: bool
     before: Around | None = None
     ready: Moment | None = None
+    first: Moment | None = None
     last: Moment | None = None
     rows: int = 0
     batches: list[Mapping[str, Any]] = field(default_factory=list)
@@ -176,7 +179,9 @@ class _Watch:
         code = self.process.wait()
         if code or self.before is None or self.ready is None or self.last is None:
             raise Broken("\n".join((f"{name} ended with exit code {code}; the end of what it wrote:", *told)))
-        return Metered(started, self.ready, self.last, self.before, around(), tuple(self.batches))
+        return Metered(
+            started, self.ready, self.first or self.last, self.last, self.before, around(), tuple(self.batches)
+        )
 
     def _read(self, said: Mapping[str, Any]) -> None:
         event = said.get("event")
@@ -185,6 +190,7 @@ class _Watch:
             self.last = self.ready if self.may_idle else None
         elif event in BATCH_EVENTS:
             self.last = moment(self.process.pid)
+            self.first = self.first or self.last
             self.batches.append(said)
             self.rows += int(said.get("claimed", 0))
             if self.enough is not None and self.rows >= self.enough:

@@ -22,7 +22,7 @@ class Sizes:
     """Of each figure; the medians of them count."""
     rows: int = 100_000
     """Of a backlog that is drained."""
-    flat_rows: int = 40_000
+    flat_rows: int = 80_000
     """Of the part of a big table that is drained."""
     history: int = 5_000_000
     """Sent rows that were never cleaned up."""

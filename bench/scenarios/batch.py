@@ -19,7 +19,7 @@ def measure(stage: Stage, sizes: Sizes, yard: Yard, say: Say) -> Found:
         for batch, lanes in dict.fromkeys(
             [*((batch, DEFAULT_LANES) for batch in BATCHES), *((DEFAULT_BATCH, lanes) for lanes in LANES)]
         ):
-            rows = min(sizes.flat_rows, batch * 300)
+            rows = min(sizes.rows // 3, batch * 300)
             run = drained(stage, "relay", rows, settings={"BATCH_SIZE": batch, "LANES": lanes})
             groups.setdefault((batch, lanes), []).append(run)
             say(f"batches of {batch}, {lanes} lanes: {runs.told(run)}")

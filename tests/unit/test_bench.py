@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_a_run_is_told_per_second_per_message_and_per_thousand_rows() -> None:
     assert run.rabbitmq_us == pytest.approx(60)
     assert run.as_dict()["rate"] == pytest.approx(12_500)
     assert "claims_s" not in run.as_dict()
+
+
+def test_the_first_batch_may_be_left_out() -> None:
+    assert replace(a_run(rate=10_000), first_s=2.0, first_rows=500).steady_rate == pytest.approx(99_500 / 8)
 
 
 def test_a_spread_is_the_median_between_least_and_most() -> None:
@@ -220,7 +225,7 @@ def test_the_median_decides_and_pairs_are_compared_pair_by_pair() -> None:
 
 
 def test_a_large_table_is_held_to_the_small_one_before_it() -> None:
-    small, large = a_run(rate=10_000, claims_s=(0.010,)), a_run(rate=8_400, claims_s=(0.012,))
+    small, large = a_run(rate=10_000, claims_s=(0.5, 0.010)), a_run(rate=8_400, claims_s=(0.5, 0.012))
     found = flat.bars({"history": [(small, large)]}, {"history": [0.004, 0.005, 0.006]})
     assert [(bar.got, bar.met) for bar in found] == [("0.84", False), ("1.20", False), ("5.0", True)]
 
