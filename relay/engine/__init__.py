@@ -68,7 +68,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self._alarm = asyncio.Event()
         """Ends a rest: a stop, the doorbell, or with order per key a batch that was carried."""
-        self._bell = Bell(waker or Silent(), self._alarm.set)
+        self._bell = Bell(waker or Silent(), self._alarm.set, self._chance.now)
         self._quiet = False
         """Every row that was there when the last claim began was seen: with the bell in hand it is time to sleep."""
 
@@ -209,7 +209,7 @@ class Engine:
         self._scan = scan.saw(self._scan, look, sight, now=now)
         self._sweep = scan.swept(self._sweep, look, sight, quiet=quiet, probing=self.servers.probing_broker)
         self._quiet = not (claim.more or claim.beyond) and (bool(claim.rows) or not self._scan.untidy)
-        self._bell.came(len(claim.rows), now)
+        self._bell.came(len(claim.rows))
         self._suspicious = any(map(suspect, claim.rows))
         if claim.rows or not look.walks:  # that nothing is due below the mark makes nobody idle
             self._idle = not claim.rows

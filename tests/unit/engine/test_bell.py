@@ -141,6 +141,32 @@ async def test_under_load_the_bell_is_let_go_and_taken_again_after_it(a_bench: M
         assert bell.taken <= 3
 
 
+async def test_producers_who_wait_for_each_other_are_found_out(a_bench: MakeBench, bell: MemoryBell) -> None:
+    """While they ring they commit one by one, slowly; without the bell many transactions are open at any time."""
+    async with asleep(a_bench, bell, poll_s=0.5) as bench:
+        freed = 0
+        for _ in range(5000):
+            bell.free = False
+            bench.store.commit(n=1 if bell.held else 3)
+            bell.rings()
+            await asyncio.sleep(0.005)
+            freed += not bell.held
+        assert (freed > 3500, bell.taken) == (True, 1)
+
+
+async def test_a_steady_flow_of_one_producer_finds_the_bell_held_nearly_always(
+    a_bench: MakeBench, bell: MemoryBell
+) -> None:
+    async with asleep(a_bench, bell) as bench:
+        held = 0
+        for _ in range(8000):
+            bench.store.commit()
+            bell.rings()
+            await asyncio.sleep(0.005)
+            held += bell.held
+        assert held > 7600
+
+
 @pytest.mark.parametrize("side", ["broker", "database"])
 async def test_in_an_outage_the_bell_is_left_to_others(a_bench: MakeBench, bell: MemoryBell, side: str) -> None:
     async with asleep(a_bench, bell, poll_s=0.5) as bench:
