@@ -20,6 +20,7 @@ from relay.model import (
     Confirmed,
     Doubt,
     Envelope,
+    Failed,
     Fault,
     Mark,
     Refusal,
@@ -202,8 +203,15 @@ class Batch:
         self._unwritten.extend(marks)
         lost = await self._desk.ledger.write(self._claim.token, marks)
         self._unwritten.clear()
+        self._hold(mark.row_id for mark in marks if isinstance(mark, Failed) and (lost is None or mark.row_id in lost))
         self._tally.marked(marks)
         self._lease.overtaken(lost or ())
+
+    def _hold(self, row_ids: Iterable[int]) -> None:
+        """Let nothing follow rows that are given up here alone: another relay has them, or will, and may send them."""
+        if self._desk.policy.ordered:
+            for row_id in row_ids:
+                self._held_keys |= {row.key for row in self._claim.rows if row.id == row_id and row.key is not None}
 
     async def _abandon(self) -> None:
         """Write the marks in hand and give the rest back, so that another relay may take it at once."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.decide import holds_key, waves
+from relay.decide import RetryPolicy, holds_key, waves
 from relay.model import Failed, Mark, Refusal, Refused, Release, Retry, Sent
 from tests.doubles import Bench, Fate, a_row
 
@@ -99,3 +99,25 @@ async def test_a_lease_lost_between_two_waves_holds_the_key() -> None:
     await bench.engine.tick()
     assert bench.publisher.published == [[first]], "asked in the midst of the first, the lease has not the second"
     assert bench.store.statuses() == {first: "sent", second: "pending", third: "pending"}
+
+
+async def test_a_row_given_up_after_another_relay_took_it_holds_the_key() -> None:
+    """The mark changes nothing then, and the other may yet send the row."""
+    bench = Bench(ordered=True, retry=RetryPolicy(max_failures=1))
+    first, second = bench.store.commit(n=2, key="a")
+    bench.publisher.next[first].append(REFUSED)
+    bench.publisher.on_publish = lambda _: bench.store.overtake(first)
+    await bench.engine.tick()
+    assert bench.publisher.published == [[first]]
+    assert bench.store.statuses() == {first: "pending", second: "pending"}
+
+
+async def test_a_row_given_up_holds_the_key_until_that_is_written() -> None:
+    bench = Bench(ordered=True, retry=RetryPolicy(max_failures=1))
+    first, second = bench.store.commit(n=2, key="a")
+    bench.publisher.next[first].append(REFUSED)
+    bench.store.fail_next("settle")
+    await bench.engine.tick()
+    assert bench.publisher.published == [[first]]
+    await bench.drain()
+    assert bench.store.statuses() == {first: "failed", second: "sent"}
