@@ -1,7 +1,7 @@
 """Every scenario, in the order in which all are measured."""
 
 from bench.scenario import Scenario
-from bench.scenarios import batch, bodies, claims, flat, idle, latency, order, recovery, replicas, speed
+from bench.scenarios import batch, bodies, claims, flat, idle, latency, order, producers, recovery, replicas, speed
 
 ALL: tuple[Scenario, ...] = (
     speed.SCENARIO,
@@ -11,6 +11,7 @@ ALL: tuple[Scenario, ...] = (
     claims.SCENARIO,
     bodies.SCENARIO,
     latency.SCENARIO,
+    producers.SCENARIO,
     idle.SCENARIO,
     recovery.SCENARIO,
     order.SCENARIO,

@@ -42,6 +42,7 @@ class Mode:
 MODES: Mapping[str, Mode] = {
     "naive": Mode(lambda stage, database: naive_loop(stage, NAIVE_POLL_S, database)),
     "polling": Mode(lambda stage, database: relays(stage, 1, database)),
+    "doorbell": Mode(lambda stage, database: relays(stage, 1, database), (("doorbell", "enable"),)),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from bench import report, runs
 from bench.__main__ import arguments
 from bench.bars import Bar, at_least, at_most
+from bench.doorbell import CLIENTS, FREE, WAYS, Rate
 from bench.figures import Delays, Run, Seen, Spread, Who, disorder, histogram, most_within, order, ratios, refusal
 from bench.meter import (
     TICK_S,
@@ -25,7 +26,7 @@ from bench.meter import (
     said_in,
 )
 from bench.scenario import Sizes, Yard
-from bench.scenarios import batch, bodies, flat, latency, recovery, speed
+from bench.scenarios import batch, bodies, flat, latency, producers, recovery, speed
 from relay.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +235,12 @@ def test_latency_is_held_to_the_medians_of_its_runs() -> None:
     steady = {"polling": [[0.010] * 99 + [0.070], [0.014] * 100, [0.030] * 100], "naive": [[1.0]]}
     found = latency.bars(steady, {"polling": [0.3]})
     assert [(bar.got, bar.met) for bar in found] == [("14.0", True), ("14.0", True)]
+
+
+def test_the_doorbell_is_held_to_the_inserts_without_a_trigger() -> None:
+    rates = [Rate(way, clients, 1_000.0) for way in WAYS for clients in CLIENTS if way != FREE]
+    [bar] = producers.bars([*rates, Rate(FREE, 1, 10.0), Rate(FREE, 16, 790.0)])
+    assert (bar.got, bar.met) == ("0.79", False)
 
 
 def test_of_delays_the_share_that_is_named_is_not_longer() -> None:
