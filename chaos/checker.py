@@ -91,6 +91,7 @@ def check(history: History) -> Verdict:
     figures = _counts(evidence) | {name: len(lines) for name, lines in found.items()}
     figures |= {"duplicated": len(evidence.copies), "unexplained": len(repeats.unexplained)} | _times(evidence)
     figures["order_violations"] = len(found["order_violations"]) if run.ordered else None
+    figures["handed_out_late"] = len(list(findings.handed_out_late(evidence))) if run.ordered else None
     figures["regressions"] = len(list(findings.regressions(evidence))) if run.ordered else None
     problems: dict[str, list[str]] = {promise: [] for promise in PROMISES}
     for name, (promise, words, _) in FINDINGS.items():

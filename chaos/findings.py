@@ -133,15 +133,23 @@ def charged(evidence: Evidence) -> Iterator[str]:
 
 
 def order_violations(evidence: Evidence) -> Iterator[str]:
-    return (message_id for message_id, first in _younger_before(evidence) if first)
+    return (each.message_id for each, first in _younger_before(evidence) if first and not each.redelivered)
+
+
+def handed_out_late(evidence: Evidence) -> Iterator[str]:
+    """Give messages that the broker had handed out before, to a drain that was cut off before it wrote them down.
+
+    They were in front of what was never handed out, and a quorum queue that was killed may deliver them behind it.
+    """
+    return (each.message_id for each, first in _younger_before(evidence) if first and each.redelivered)
 
 
 def regressions(evidence: Evidence) -> Iterator[str]:
-    return (message_id for message_id, first in _younger_before(evidence) if not first)
+    return (each.message_id for each, first in _younger_before(evidence) if not first)
 
 
-def _younger_before(evidence: Evidence) -> Iterator[tuple[str, bool]]:
-    """Give each message that came after a younger one of its key, and whether it was its first time."""
+def _younger_before(evidence: Evidence) -> Iterator[tuple[Arrival, bool]]:
+    """Give each arrival of a message after a younger one of its key, and whether it was the message's first."""
     newest: dict[str, int] = {}
     again = {copy.position for copy in evidence.copies}
     for arrival in evidence.history.arrivals:
@@ -150,5 +158,5 @@ def _younger_before(evidence: Evidence) -> Iterator[tuple[str, bool]]:
         if attempt is None or attempt.key is None or not (first or arrival.position in again):
             continue
         if attempt.sequence < newest.get(attempt.key, attempt.sequence):
-            yield arrival.message_id, first
+            yield arrival, first
         newest[attempt.key] = max(attempt.sequence, newest.get(attempt.key, attempt.sequence))

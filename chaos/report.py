@@ -22,6 +22,7 @@ FIGURES: Mapping[str, str] = {
     "duplicates_black_box": "faults that repeat, times the rows all replicas may have in flight",
     "unexplained": "copies without a fault",
     "redelivered": "copies the broker handed out again by itself",
+    "handed_out_late": "rows that the broker handed out unseen, and again after a younger one of their key",
     "regressions": "copies that came after a younger message of their key",
     "recovery_s": "seconds from the end of the last fault to the empty backlog",
     "longest_stall_s": "seconds without an arrival while rows waited and no fault lasted",

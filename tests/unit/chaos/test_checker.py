@@ -272,6 +272,16 @@ def test_a_copy_after_a_younger_message_is_a_regression_and_no_violation() -> No
     assert check(history).figures["regressions"] == 1
 
 
+def test_what_the_broker_handed_out_before_to_a_drain_that_was_cut_off_is_its_own_disorder() -> None:
+    history = arriving(without(good(), 2, 3), arrival(3, 2), arrival(2, 3, redelivered=True))
+    ordered = of_run(history, ordered=True)
+
+    assert wrong(ordered) == ([], {})
+    assert check(ordered).figures["handed_out_late"] == 1
+    younger = of_run(arriving(without(good(), 2, 3), arrival(3, 2, redelivered=True), arrival(2, 3)), ordered=True)
+    assert wrong(younger) == ([ORDER], {"order_violations": ("m2",)})
+
+
 def test_a_copy_the_broker_hands_out_again_regresses_nothing() -> None:
     history = of_run(arriving(good(), arrival(2, 5, redelivered=True)), ordered=True)
 
