@@ -8,7 +8,7 @@ from bench.figures import Delays
 from bench.scenario import Found, Say, Scenario, Sizes, Table, Yard
 from bench.stage import Stage
 from bench.tables import filled, old_snapshot
-from relay.model import Sent
+from relay.model import Claim, Sent
 from relay.store import PostgresStore, StoreConfig
 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -50,13 +50,21 @@ async def _timed(stage: Stage, database: str, low: int) -> tuple[int, Delays, De
     try:
         for number in range(2 * CLAIMS):
             began = time.monotonic()
-            claim = await store.claim(limit=BATCH, low=0 if number % 2 else low)
+            claim = await _rows(store, 0 if number % 2 else low)
             seconds[number % 2].append(time.monotonic() - began)
             await store.settle(claim.token, [Sent(row.id, row.message_id) for row in claim.rows])
             low = claim.rows[-1].id
     finally:
         await store.close()
     return low, Delays.of(seconds[0]), Delays.of(seconds[1])
+
+
+async def _rows(store: PostgresStore, low: int) -> Claim:
+    """Claim from there on, window by window, until rows are found."""
+    claim = await store.claim(limit=BATCH, low=low)
+    while not claim.rows and claim.beyond is not None:
+        claim = await store.claim(limit=BATCH, low=claim.beyond)
+    return claim
 
 
 SCENARIO = Scenario("claims", "What does a claim cost under an old snapshot, and what saves the mark?", measure)

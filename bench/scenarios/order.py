@@ -56,7 +56,7 @@ def measure(stage: Stage, sizes: Sizes, yard: Yard, say: Say) -> Found:
                     run, arrived = _run(stage, shape, sizes, order)
                     groups.setdefault(name, []).append(run)
                     found = disorder(arrived, [shape.key_of(row_id, sizes.keys) for row_id in arrived])
-                    if ordering == "key":
+                    if ordering == "key" and any(shape.key_of(row_id, sizes.keys) for row_id in arrived):
                         wrong[name] = wrong.get(name, 0) + found
                     say(f"{name}: {found} out of order, {runs.told(run)}")
     title = f"{sizes.keyed_rows:,} rows, {sizes.keys:,} keys; where half have one key a tenth as many"

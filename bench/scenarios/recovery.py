@@ -51,14 +51,14 @@ def measure(stage: Stage, sizes: Sizes, yard: Yard, say: Say) -> Found:
     for _ in range(sizes.runs):
         for copies, recoveries in found.items():
             recoveries.append(_recover(stage, copies, sizes.gathered))
-            say(f"{copies} relays: {recoveries[-1]}")
+            say(f"{_name(copies)}: {recoveries[-1]}")
     names = ("first_s", "drained_s", "rate", "connections", "claims", "duplicates")
     lines = tuple(
-        (str(copies), *(_told(each, name) for name in names), yard.ratios(_median(each, "rate"))[0])
+        (_name(copies), *(_told(each, name) for name in names), yard.ratios(_median(each, "rate"))[0])
         for copies, each in found.items()
     )
     head = (
-        "Relays",
+        "",
         "first batch, s",
         "drained, s",
         "rows/s between",
@@ -70,6 +70,10 @@ def measure(stage: Stage, sizes: Sizes, yard: Yard, say: Say) -> Found:
     data = {str(copies): [asdict(each) for each in recoveries] for copies, recoveries in found.items()}
     title = f"{sizes.gathered:,} rows gathered, from the broker's return"
     return Found((Table(title, head, lines),), bars(found, yard), data)
+
+
+def _name(copies: int) -> str:
+    return f"{copies} relay{'s' * (copies > 1)}"
 
 
 def _told(recoveries: Sequence[Recovery], name: str) -> str:
@@ -149,9 +153,9 @@ def bars(found: dict[int, list[Recovery]], yard: Yard) -> tuple[Bar, ...]:
         }
         rate = _median(recoveries, "rate") / yard.naive.median
         bars += [
-            at_least(f"{copies} relays: rows a second while draining, times the naive loop", RATIO_MIN, rate, 2),
-            at_most(f"{copies} relays: new connections in a second", copies * CONNECTIONS_A_RELAY, most["connections"]),
-            at_most(f"{copies} relays: claims in 100 ms", copies * CLAIMS_A_RELAY, most["claims"]),
+            at_least(f"{_name(copies)}: rows a second while draining, times the naive loop", RATIO_MIN, rate, 2),
+            at_most(f"{_name(copies)}: new connections in a second", copies * CONNECTIONS_A_RELAY, most["connections"]),
+            at_most(f"{_name(copies)}: claims in 100 ms", copies * CLAIMS_A_RELAY, most["claims"]),
         ]
     return tuple(bars)
 
