@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 LATE_COMMIT_S = 1.0
 """A transaction may commit this much after a later id was seen and still be found by the next claim."""
 WALK_SHARE = 0.1
+"""Of the time may be spent on looks that are not expected to find a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Scan:
     walk_at: float = float("-inf")
     stepped: bool = False
     """The last claim was a step of a walk, so the mark has its turn."""
+    paused_until: float = float("-inf")
+    """With order per key: the last claim met blocked keys only, and more keys are to be visited, but not before."""
 
 
 def start(scan: Scan, *, idle: bool, now: float, rescan_s: float) -> Look:
@@ -70,6 +73,8 @@ def start(scan: Scan, *, idle: bool, now: float, rescan_s: float) -> Look:
 
 def rest_s(scan: Scan, poll_s: float, *, now: float) -> float:
     """Return the rest before the next claim, when a poll alone would be after `poll_s`."""
+    if scan.paused_until > now:
+        return scan.paused_until - now
     if scan.stepped:
         return 0.0
     return poll_s if scan.walk is None else min(poll_s, max(0.0, scan.walk_at - now))
@@ -85,7 +90,8 @@ def saw(scan: Scan, look: Look, sight: Sight, *, now: float) -> Scan:
     found = sight.last_id is not None
     high = scan.high if sight.last_id is None else max(scan.high, sight.last_id + 1)
     untidy = found or (scan.untidy and look.low != 0)
-    scan = replace(scan, high=high, untidy=untidy, stepped=look.walks)
+    paused_until = now + _rest_after_s(sight) if sight.more and not found else scan.paused_until
+    scan = replace(scan, high=high, untidy=untidy, paused_until=paused_until, stepped=look.walks)
     return _walked(scan, sight, now) if look.walks else _marked(scan, look, sight, now)
 
 
@@ -111,8 +117,13 @@ def _walked(scan: Scan, sight: Sight, now: float) -> Scan:
     on = sight.last_id + 1 if sight.more and sight.last_id is not None else sight.beyond
     if on is None or on >= scan.low:
         return replace(scan, walk=None, rescanned_at=now)
-    rest = 0.0 if cut else sight.took_s * (1 / WALK_SHARE - 1)  # cut: a backlog below the mark, as after a requeue
+    rest = 0.0 if cut else _rest_after_s(sight)  # cut: a backlog below the mark, as after a requeue
     return replace(scan, walk=on, walk_at=now + rest)
+
+
+def _rest_after_s(sight: Sight) -> float:
+    """Return how long to leave the database alone after a look for what is rarely there."""
+    return sight.took_s * (1 / WALK_SHARE - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,9 @@ class Engine:
             await self._wait(outage_s)
         elif not await self._listening():
             await self._wait(self._rest_s)
-        elif self._quiet and await self._wait(self._until_walk_s(self._policy.poll.max_s)):
+        elif not self._quiet:
+            await self._wait(self._until_walk_s(0.0))
+        elif await self._wait(self._until_walk_s(self._policy.poll.max_s)):
             self._scan, self._idle = scan.told(self._scan), False
 
     async def _listening(self) -> bool:

@@ -13,7 +13,7 @@ LOOK_MIN = 100
 """Rows one look takes at least, so that a claim of one row gets past some blocked keys."""
 PREPARED = "-1/"
 """So begins the name of a prepared transaction, which it had not before."""
-EACH_MIN, EACH_MAX = 4, 64
+EACH_MIN, EACH_MAX = 8, 64
 """Rows of one key that a claim may take: each of them is a wave, published after the one before was confirmed."""
 
 

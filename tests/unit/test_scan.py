@@ -135,3 +135,12 @@ def test_after_the_row_of_a_probe_the_next_is_asked_and_what_is_before_it_later(
 
 def test_a_claim_from_elsewhere_makes_a_sweep_begin_again() -> None:
     assert swept_over((0, passed(20), True), (500, NOTHING, True)) == Sweep()
+
+
+def test_looks_that_met_blocked_keys_only_leave_the_database_alone_most_of_the_time() -> None:
+    fruitless = Sight(None, more=True, beyond=None, took_s=0.01)
+    scan = saw(Scan(low=7), Look(7), fruitless, now=100.0)
+    assert rest_s(scan, 0.0, now=100.0) == pytest.approx(0.09)
+    assert rest_s(scan, 0.5, now=100.1) == 0.5, "and then it is over"
+    fruitful = saw(Scan(low=7), Look(7), Sight(9, more=True, beyond=None, took_s=0.01), now=100.0)
+    assert rest_s(fruitful, 0.0, now=100.0) == 0.0
