@@ -22,7 +22,7 @@ class Sizes:
     """Of each figure; the medians of them count."""
     rows: int = 100_000
     """Of a backlog that is drained."""
-    flat_rows: int = 80_000
+    flat_rows: int = 60_000
     """Of the part of a big table that is drained."""
     history: int = 5_000_000
     """Sent rows that were never cleaned up."""
@@ -34,7 +34,7 @@ class Sizes:
     """Refused rows that wait, at the head of the index."""
     body_mib: int = 100
     """Bodies drained at each size."""
-    steady_s: float = 20.0
+    steady_s: float = 15.0
     """How long rows come steadily, or an idle relay is watched."""
     gathered: int = 200_000
     """Rows that gather in an outage."""

@@ -14,7 +14,7 @@ from bench.stage import DATABASE, Stage
 COPIES = (1, 2, 3, 4)
 POLL_S = 0.5
 """As the relay's longest rest, by default."""
-SHORTER = 3.0
+SHORTER = 2.0
 """Times as short as rows come steadily."""
 NAIVE = "naive, polling as seldom"
 SETTLE_S = 2.0

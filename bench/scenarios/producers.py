@@ -7,7 +7,7 @@ from bench.stage import Stage
 
 SHARE_MIN = 0.8
 """Of the inserts without a trigger, under many clients: what a relay that lets go of the bell leaves."""
-SHORTER = 4.0
+SHORTER = 3.0
 """Times as short as rows come steadily."""
 
 
