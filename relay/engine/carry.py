@@ -27,12 +27,15 @@ from relay.model import (
     Refused,
     Retry,
     Row,
+    Sent,
     TickReport,
     Unknown,
     Unreachable,
 )
 
 SUSPECTS_MAX = 10_000
+MARKS_S = 0.1
+"""So long a mark may wait for those of the next waves: a relay that dies meanwhile repeats the row."""
 GONE = "a server was lost before it was published"
 HELD = "an earlier row of its key is neither sent nor given up"
 
@@ -53,7 +56,9 @@ class Batch:
         self._held_keys: set[str | None] = set()
         """With order: keys of which a row is neither sent nor given up, so that none may follow it."""
         self._unwritten: list[Mark] = []
-        """Marks on their way to the database, for the case that the writing is cancelled."""
+        """Marks on their way to the database, for the case that it is cancelled, or waiting for the next wave's."""
+        self._write_at = self._began_at + MARKS_S
+        self._last_wave = True
 
     async def carry(self, *, after: asyncio.Event | None = None) -> TickReport:
         """Bring every row to a mark, publishing nothing before `after`; cancelled, give the rest back."""
@@ -78,10 +83,13 @@ class Batch:
                 await self._give_back((row.id for row in rows), "a suspected killer travels alone")
                 rows = ()
             await after.wait()
-        for wave in decide.waves(rows) if self._desk.policy.ordered else (rows,):
+        waves = decide.waves(rows) if self._desk.policy.ordered else (rows,)
+        for number, wave in enumerate(waves, start=1):
+            self._last_wave = number == len(waves)
             held = [row.id for row in wave if row.key in self._held_keys]
             await self._give_back(held, HELD)
             await self._send_wave([row for row in wave if row.key not in self._held_keys] if held else wave)
+        await self._write()
 
     async def _send_wave(self, rows: Sequence[Row]) -> None:
         """Publish rows side by side, and then those that must travel alone, until each has its mark."""
@@ -197,12 +205,20 @@ class Batch:
         return mark
 
     async def _settle(self, marks: Sequence[Mark]) -> None:
-        """Write marks, or let the ledger keep them for later."""
+        """Write marks; between two waves those of rows sent are written together, as a wave may be one row."""
+        self._unwritten.extend(marks)
+        waits = not self._last_wave and self._desk.chance.now() < self._write_at
+        if not (waits and all(isinstance(mark, Sent) for mark in marks)):
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write the marks that are not written, or let the ledger keep them for later."""
+        marks = tuple(self._unwritten)
         if not marks:
             return
-        self._unwritten.extend(marks)
         lost = await self._desk.ledger.write(self._claim.token, marks)
         self._unwritten.clear()
+        self._write_at = self._desk.chance.now() + MARKS_S
         self._hold(mark.row_id for mark in marks if isinstance(mark, Failed) and (lost is None or mark.row_id in lost))
         self._tally.marked(marks)
         self._lease.overtaken(lost or ())

@@ -42,7 +42,7 @@ class Sampler:
         """Count up to the cap of each kind of row; ends within seconds however large the table is."""
         low = self._low if time.monotonic() < self._whole_at else 0
         pending, retrying, failed, oldest_age_s, sampled_at, deleted, blocked_keys, first = await self._ask(low)
-        self._low = low if first is None else first
+        self._low = max(low, self._unseen) if first is None else first
         pending = max(pending, retrying)  # a retrying row below the begin waits, too
         return Backlog(
             pending=min(pending, self._cap),

@@ -1,5 +1,7 @@
 """Order per key in the engine: one message of a key in flight, and none behind one that is still to come."""
 
+import asyncio
+
 import pytest
 
 from relay.decide import RetryPolicy, holds_key, waves
@@ -121,3 +123,26 @@ async def test_a_row_given_up_holds_the_key_until_that_is_written() -> None:
     assert bench.publisher.published == [[first]]
     await bench.drain()
     assert bench.store.statuses() == {first: "failed", second: "sent"}
+
+
+async def test_marks_of_many_small_waves_are_written_together_and_soon() -> None:
+    """A key alone makes waves of one row: a transaction for each would cost as much as the publish."""
+    bench = Bench(ordered=True)
+    ids = bench.store.commit(n=40, key="a")
+    bench.publisher.confirm_s = 0.01
+    await bench.engine.tick()
+    assert bench.publisher.published == [[row_id] for row_id in ids]
+    assert bench.store.ids("sent") == ids
+    assert 4 <= bench.store.asked("settle") <= 6, "0.4 s of publishing, a tenth of a second each"
+
+
+async def test_marks_that_wait_for_the_next_wave_are_not_forgotten_when_the_relay_is_cut_short() -> None:
+    bench = Bench(ordered=True)
+    first, second, third = bench.store.commit(n=3, key="a")
+    bench.publisher.confirm_s = 0.01
+    bench.publisher.always[second] = Fate.SILENCE
+    task = asyncio.create_task(bench.engine.tick())
+    await bench.until(lambda: bench.publisher.published == [[first], [second]])
+    task.cancel()
+    await asyncio.wait({task})
+    assert bench.store.statuses() == {first: "sent", second: "pending", third: "pending"}
