@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg import Connection, sql
 
 from relay.store.queries import compose_claim
+from relay.store.rows import ID_MAX
 from services.postgres import PostgresServer
 from tests.builders import Database
 from tests.stores import NOBODY, a_store, claim, recode
@@ -123,7 +124,7 @@ def connection(postgres: PostgresServer, template: str) -> Iterator[Connection[A
 @given(document=DOCUMENTS)
 def test_any_json_document_means_the_same_after_the_claim(connection: Connection[Any], document: object) -> None:
     query = compose_claim("outbox", "message", payload_type="jsonb", payload_type_id=3802, encoding="UTF8")
-    params = {"low": 0, "rows": 1, "bytes": 1, "message_bytes": 10**9, "lease_s": 1.0, "token": NOBODY}
+    params = {"low": 0, "high": ID_MAX, "rows": 1, "bytes": 1, "message_bytes": 10**9, "lease_s": 1.0, "token": NOBODY}
     insert = "INSERT INTO outbox.message (routing_key, payload) VALUES ('a', %s::jsonb)"
     with connection.transaction(force_rollback=True):
         connection.execute(insert, (json.dumps(document),))
