@@ -84,14 +84,22 @@ def measure(stage: Stage, given: argparse.Namespace) -> int:
         say(f"\n{scenario.name}: {scenario.asks}")
         results[scenario.name] = scenario.measure(stage, sizes, yard, say)
         _tell(results[scenario.name])
+        _keep(given, Result(known_facts | {"took": _since(began)}, results))
     bars = [bar for each in results.values() for bar in each.bars]
-    say(f"\n{report.verdict(bars)}\n\n{(time.monotonic() - began) / 60:.0f} minutes")
-    result = Result(known_facts | {"took": f"{(time.monotonic() - began) / 60:.0f} minutes"}, results)
+    say(f"\n{report.verdict(bars)}\n\n{_since(began)}")
+    return DONE if given.quick or all_met(bars) else NOT_MET
+
+
+def _since(began: float) -> str:
+    return f"{(time.monotonic() - began) / 60:.0f} minutes"
+
+
+def _keep(given: argparse.Namespace, result: Result) -> None:
+    """Write what there is so far: a run takes long, and may be cut short."""
     if given.json is not None:
         given.json.write_text(as_json(result))
     if given.markdown is not None:
         given.markdown.write_text(report.page(result.facts, result.found))
-    return DONE if given.quick or all_met(bars) else NOT_MET
 
 
 def _tell(found: Found) -> None:
