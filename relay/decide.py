@@ -126,6 +126,11 @@ def holds_key(row: Row, mark: Mark, *, failed_blocks_key: bool) -> bool:
     return row.key is not None and not ended
 
 
-def next_poll_s(previous_s: float, *, found: bool, policy: PollPolicy) -> float:
-    """Return the rest before the next claim: the shortest after rows were found, else doubling to the longest."""
-    return policy.min_s if found else min(policy.max_s, max(policy.min_s, previous_s * 2.0))
+def next_poll_s(previous_s: float, *, found: bool, took_s: float, policy: PollPolicy) -> float:
+    """Return the rest before the next claim: the shortest after rows were found, else doubling to the longest.
+
+    The shortest counts from the beginning of a claim, which took `took_s`; half of it is rest, however slow claims are.
+    """
+    if found:
+        return max(policy.min_s / 2.0, policy.min_s - took_s)
+    return min(policy.max_s, max(policy.min_s, previous_s * 2.0))

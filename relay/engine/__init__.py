@@ -215,7 +215,7 @@ class Engine:
         self._suspicious = any(map(suspect, claim.rows))
         if claim.rows or not look.walks:  # that nothing is due below the mark makes nobody idle
             self._idle = not claim.rows
-            rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), policy=self._policy.poll)
+            rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), took_s=sight.took_s, policy=self._policy.poll)
             self._poll_s = 0.0 if claim.more or claim.beyond is not None else rest_s
         self._rest_s = self._until_walk_s(self._poll_s)
 

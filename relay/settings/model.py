@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     outage_sleep_seconds: Seconds = Field(
         30, ge=1, le=3600, description="Longest sleep between two probes of a server that is gone."
     )
-    poll_min_seconds: Seconds = Field(0.02, ge=0.001, le=60, description="Rest after a claim that found rows.")
+    poll_min_seconds: Seconds = Field(
+        0.02, ge=0.001, le=60, description="From one claim that found rows to the next; half of it at least is rest."
+    )
     poll_max_seconds: Seconds = Field(0.5, ge=0.001, le=60, description="Longest rest of an idle relay.")
     rescan_seconds: Seconds = Field(
         5, ge=0.1, le=3600, description="Time between two looks at the whole pending index, for late commits."

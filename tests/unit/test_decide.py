@@ -119,4 +119,12 @@ def test_rows_under_suspicion_are_set_apart_in_their_order() -> None:
     [(0.0, False, 0.02), (0.02, False, 0.04), (0.4, False, 0.5), (0.5, False, 0.5), (0.5, True, 0.02)],
 )
 def test_an_idle_relay_rests_longer_each_time(previous: float, found: bool, rest: float) -> None:  # noqa: FBT001
-    assert next_poll_s(previous, found=found, policy=PollPolicy()) == rest
+    assert next_poll_s(previous, found=found, took_s=0.0, policy=PollPolicy()) == rest
+
+
+@pytest.mark.parametrize(("took_s", "rest"), [(0.0, 0.02), (0.005, 0.015), (0.01, 0.01), (3.0, 0.01)])
+def test_the_shortest_rest_counts_from_the_beginning_of_a_claim_and_is_half_rest_at_least(
+    took_s: float, rest: float
+) -> None:
+    assert next_poll_s(0.5, found=True, took_s=took_s, policy=PollPolicy()) == pytest.approx(rest)
+    assert next_poll_s(0.1, found=False, took_s=took_s, policy=PollPolicy()) == 0.2
