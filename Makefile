@@ -11,7 +11,7 @@ STAMP := .venv/.made-$(shell cat requirements-dev.txt pyproject.toml 2>/dev/null
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 # The pure floors: every branch of every rule is tried.
-PURE := relay/model/*.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
+PURE := relay/model/__init__.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
 
 # What the shell says about servers (PGHOST, RELAY_LANES, ...) is not for what runs here.
 $(foreach name,$(filter-out RELAY_TEST_%,$(filter PG% RELAY_%,$(.VARIABLES))),$(eval unexport $(name)))

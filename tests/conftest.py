@@ -30,6 +30,17 @@ hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine i
 hypothesis.settings.load_profile("relay")
 
 
+SLOWEST = frozenset({
+    "test_chaos", "test_demo", "test_failover", "test_histories", "test_kills", "test_order", "test_outages", "test_stopping",
+})  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take a minute: else one worker is at them when the other has nothing left to do."""
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
+
+
 def pytest_report_header() -> list[str]:
     """Say which servers the run will use; pytest-randomly says the seed."""
     try:
