@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("relay")
 
 
 SLOWEST = frozenset({
-    "test_chaos", "test_demo", "test_failover", "test_histories", "test_kills", "test_order", "test_outages", "test_stopping",
+    "test_chaos", "test_demo", "test_failover", "test_histories", "test_kills", "test_order", "test_outages",
 })  # fmt: skip
 
 
