@@ -15,7 +15,7 @@ from relay.store.rounds import Choice, Place, Round, asks, choose, look_size, or
 
 
 class Turns:
-    """Where this relay's round of the keys is."""
+    """Where this relay's round of the keys is. One claim at a time: the engine's lanes claim in turns."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
