@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -18,6 +18,7 @@ Connection = psycopg.AsyncConnection[Any]
 
 CONNECT_TIMEOUT_S = 5
 CHECK_TIMEOUT_S = 2.0
+_OWN: LiteralString = "SELECT pg_backend_pid()"
 _DEFAULTS: dict[str, str | int] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "gssencmode": "disable",
@@ -39,7 +40,7 @@ def complete(url: str, application_name: str) -> str:
 
 
 async def connect(url: Callable[[], str], application_name: str) -> Connection:
-    """Open a connection in autocommit mode, without prepared statements, or raise StoreUnavailable."""
+    """Open a connection in autocommit mode that keeps no plans, or raise StoreUnavailable."""
     try:
         text = url()
     except (OSError, ValueError) as error:  # a secret's file that is gone or garbled now; no text of it is in the error
@@ -110,3 +111,9 @@ async def check(conn: Connection) -> None:
     """Make sure that a connection taken from the pool still answers."""
     async with bounded(conn, CHECK_TIMEOUT_S):
         await conn.execute("")
+
+
+async def behind_pooler(conn: Connection) -> bool:
+    """Compare process ids: a pooler tells its clients another one than the server's."""
+    ((pid,),) = await (await conn.execute(_OWN)).fetchall()
+    return bool(pid != conn.info.backend_pid)

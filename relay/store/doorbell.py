@@ -14,7 +14,7 @@ from psycopg import sql
 from relay.model import BellState, Doorbell
 from relay.ports import StoreUnavailable
 from relay.store.config import StoreConfig
-from relay.store.connect import Connection, bounded, connect
+from relay.store.connect import Connection, behind_pooler, bounded, connect
 from relay.store.pool import translated
 from relay.store.queries import compose
 from relay.store.upkeep import look_for_doorbell
@@ -29,7 +29,6 @@ LOOK_AGAIN_S = 30.0
 OPEN_AGAIN_S = 5.0
 """After a session was lost."""
 
-_OWN: LiteralString = "SELECT pg_backend_pid()"
 # tcp_user_timeout frees a server that cannot write: a client that is stopped takes nothing, and acknowledges it.
 _PREPARE: LiteralString = """
 SET statement_timeout = {answer_ms}; SET idle_session_timeout = 0; SET tcp_user_timeout = {silence_ms}
@@ -54,15 +53,9 @@ async def pooled(config: StoreConfig) -> bool:
     conn = await connect(config.conninfo, config.application_name)
     try:
         async with translated(), bounded(conn, ANSWER_S):
-            return await _is_pooled(conn)
+            return await behind_pooler(conn)
     finally:
         await conn.close()
-
-
-async def _is_pooled(conn: Connection) -> bool:
-    """Compare process ids: a pooler tells its clients another one than the server's."""
-    ((pid,),) = await (await conn.execute(_OWN)).fetchall()
-    return bool(pid != conn.info.backend_pid)
 
 
 class PostgresDoorbell:
@@ -198,7 +191,7 @@ class PostgresDoorbell:
 
     async def _prepare(self, conn: Connection) -> bool:
         """Return whether the session is our own, and make it ready."""
-        if await _is_pooled(conn):
+        if await behind_pooler(conn):
             self._became(BellState.POOLED)
             return False
         await conn.execute(self._composed(_PREPARE))

@@ -12,12 +12,15 @@ from relay.model import Fault
 from relay.ports import StoreUnavailable
 
 DETAIL_CHARS_MAX = 300
+FORGETFUL = ("26000", "42P05")
+"""What this session prepared is not there, or what others prepared is: a pooler hands sessions on, and hides it."""
 
 _BY_SQLSTATE = {
     "0A000": Fault.READ_ONLY,  # what a standby answers to BEGIN READ WRITE, when a pooler has changed to one
     "25006": Fault.READ_ONLY,
     "25P03": Fault.TIMEOUT,
     "25P04": Fault.TIMEOUT,
+    **dict.fromkeys(FORGETFUL, Fault.OTHER),
     "3D000": Fault.SCHEMA,
     "3F000": Fault.SCHEMA,
     "42501": Fault.PERMISSION,

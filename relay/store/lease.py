@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.numeric import Int8
+
 from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
 from relay.store.config import StoreConfig
@@ -17,14 +19,17 @@ Record = tuple[Any, ...]
 
 
 def terms(config: StoreConfig, *, token: UUID, rows: int, low: int) -> dict[str, Any]:
-    """Return the parameters of a claim. With order per key it looks at the rows of `ids` and knows no window."""
+    """Return the parameters of a claim. With order per key it looks at the rows of `ids` and knows no window.
+
+    Numbers are of one type whatever their size, or each type would be a statement of its own to plan.
+    """
     return {
-        "low": low,
-        "high": ID_MAX if config.ordered else min(low + config.scan_ids, ID_MAX),
+        "low": Int8(low),
+        "high": Int8(ID_MAX if config.ordered else min(low + config.scan_ids, ID_MAX)),
         "ids": [],
-        "rows": rows,
-        "bytes": config.batch_bytes,
-        "message_bytes": config.message_bytes_max,
+        "rows": Int8(rows),
+        "bytes": Int8(config.batch_bytes),
+        "message_bytes": Int8(config.message_bytes_max),
         "lease_s": float(config.lease_s),
         "token": token,
     }

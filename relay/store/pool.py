@@ -23,12 +23,24 @@ from relay.store.config import (
     OnDb,
     StoreConfig,
 )
-from relay.store.connect import CONNECT_TIMEOUT_S, Connection, bounded, check, complete, connect, replicated
-from relay.store.faults import unavailable
+from relay.store.connect import (
+    CHECK_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    Connection,
+    behind_pooler,
+    bounded,
+    check,
+    complete,
+    connect,
+    replicated,
+)
+from relay.store.faults import FORGETFUL, unavailable
 
 LIFETIME_S = 900.0
 """The oldest a connection grows; the pool takes up to a tenth off by chance, so that they do not end together."""
 IDLE_S = 300.0
+ON_REQUEST = 1 << 30
+"""Uses of a statement after which psycopg would prepare it unasked."""
 FRESH_S = 0.2
 """So long after its last success a connection is used again without asking whether it still answers."""
 
@@ -68,8 +80,17 @@ def _begin(
 
 DURABLE = _begin("READ WRITE")
 """On disk before it returns."""
-IN_ORDER = DURABLE + b"; SET LOCAL enable_sort = off"
-"""Like DURABLE, for claims in order: no plan may gather the rows of all keys to sort them, however few it expects."""
+# A claim is planned once and then only carried out: planning it takes longer than the claim of a few rows. Its plan may
+# not depend on how many rows it is for, so no join may look at more than the rows chosen.
+CLAIM = (
+    DURABLE
+    + b"""
+; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+"""
+)
+"""Like DURABLE, for claims whose plan is kept."""
+IN_ORDER = CLAIM + b"; SET LOCAL enable_sort = off"
+"""Like CLAIM, for claims in order: no plan may gather the rows of all keys to sort them, however few it expects."""
 LAZY = _begin("READ WRITE", synchronous=False)
 """Forgotten when Postgres crashes within the next instants; the next durable commit makes it durable too."""
 SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
@@ -98,6 +119,8 @@ class Connections:
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         """Local monotonic time of the last success of each connection."""
+        self._keeps_plans = True
+        """Nothing was met so far that takes our sessions for each other."""
         self.found_dead = False
         """A connection was dead when it was to be used, and the pool replaced it: the server may have crashed."""
 
@@ -112,6 +135,7 @@ class Connections:
             max_size=self._config.pool_size,
             open=False,
             check=self._check,
+            configure=self._configure,
             name="outbox-relay",
             timeout=CONNECT_TIMEOUT_S + 2,
             max_lifetime=LIFETIME_S,
@@ -134,6 +158,12 @@ class Connections:
         except BaseException:
             self.found_dead = True
             raise
+
+    async def _configure(self, conn: Connection) -> None:
+        """Let a session that is ours alone keep the plans it is asked to keep."""
+        async with bounded(conn, CHECK_TIMEOUT_S):
+            if self._keeps_plans and not await behind_pooler(conn):
+                conn.prepare_threshold = ON_REQUEST
 
     def _conninfo(self) -> str:
         return complete(self._config.conninfo(), self._config.application_name)
@@ -190,8 +220,10 @@ class Connections:
         try:
             yield conn
             self._answered_at[conn] = time.monotonic()
-        except BaseException:
+        except BaseException as error:
             self._answered_at.clear()  # what ended this one may have ended all
+            if isinstance(error, psycopg.Error) and error.sqlstate in FORGETFUL:
+                self._keeps_plans = False
             # Whatever it was in the midst of ends here, on the server too, without one more round trip.
             await conn.close()
             raise

@@ -17,7 +17,7 @@ from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
 from relay.store.lease import lease, terms
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
-from relay.store.pool import DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
+from relay.store.pool import CLAIM, DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import UTF8, compose, compose_claim
@@ -49,7 +49,7 @@ class PostgresStore:
             failed_blocks_key=config.failed_blocks_key,
         )
         self._turns = Turns(self._queries) if config.ordered else None
-        self._begin = IN_ORDER if config.ordered else DURABLE
+        self._begin = IN_ORDER if config.ordered else CLAIM
         self._sampler = Sampler(self._connections, self._queries.backlog, config.backlog_cap)
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""

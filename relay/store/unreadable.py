@@ -48,7 +48,7 @@ def _named(error: psycopg.Error) -> str:
 async def take(cursor: Cursor, claim: bytes, params: Mapping[str, object]) -> list[Record]:
     """Claim rows. Raises Unreadable when it may be for what one of them holds that it failed."""
     try:
-        return await (await cursor.execute(claim, params)).fetchall()
+        return await (await cursor.execute(claim, params, prepare=True)).fetchall()
     except psycopg.Error as error:
         # Of several rows it is rather the server that was slow.
         if blame(error) is None or (error.sqlstate == _TIMEOUT and params["rows"] != 1):

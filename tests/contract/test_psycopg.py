@@ -15,6 +15,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relay.store.connect import shut_down
+from relay.store.pool import ON_REQUEST
 from services.postgres import PostgresServer
 from services.process import free_port
 from services.proxy import Proxy
@@ -130,6 +131,21 @@ async def test_a_statement_that_comes_often_is_prepared_unless_that_is_off(
                 await each.execute("SELECT %s::int", (number,))
             cursor = await each.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%int%'")
             assert await cursor.fetchone() == (prepared,)
+
+
+async def test_a_statement_is_prepared_on_request_where_that_is_not_off(
+    postgres: PostgresServer, conn: psycopg.AsyncConnection[Any]
+) -> None:
+    """Hence a claim always asks to be prepared, and a session that is not ours alone never grants it."""
+    async with await psycopg.AsyncConnection.connect(
+        postgres.url(), autocommit=True, prepare_threshold=ON_REQUEST
+    ) as ours:
+        for each, kept in ((conn, []), (ours, ["SELECT $1::int"])):
+            for _ in range(10):
+                await each.execute("SELECT %s::int", (1,), prepare=True)
+                await each.execute("SELECT %s::text", ("a",))
+            cursor = await each.execute("SELECT statement FROM pg_prepared_statements")
+            assert [statement for (statement,) in await cursor.fetchall()] == kept
 
 
 async def test_several_statements_go_in_one_round_trip_and_leave_their_transaction_open(

@@ -15,13 +15,16 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import Connection
+from psycopg import Connection, sql
+from psycopg.types.numeric import Int8
 
 from relay import migrate
 from relay.migrate import outside
 from relay.settings import Settings
 from relay.store.config import StoreConfig
-from relay.store.pool import DURABLE, IN_ORDER
+from relay.store.lease import terms
+from relay.store.pool import CLAIM as BEGIN_CLAIM
+from relay.store.pool import DURABLE, IN_ORDER, ON_REQUEST
 from relay.store.queries import Queries, compose, compose_claim
 from services.postgres import PostgresServer
 from tests.builders import Database, eventually
@@ -78,6 +81,10 @@ STATISTICS = {
     "fresh": (FILL, BEHIND, ANALYZE),
 }
 """How the history came to be, and when it was analyzed: what the planner believes of a queue is always stale."""
+
+
+EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
+PARAMETER = re.compile(rb"%\((\w+)\)s")
 
 
 class Cost(NamedTuple):
@@ -176,11 +183,43 @@ def explain(
     """The nodes of the plan as it ran, in the store's own kind of transaction or another, which is rolled back."""
     try:
         connection.execute(begin)
-        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + query
-        ((plan,),) = connection.execute(explained, params).fetchall()
+        ((plan,),) = connection.execute(EXPLAIN + query, params).fetchall()
     finally:
         connection.execute("ROLLBACK")
     return list(nodes(plan[0]["Plan"]))
+
+
+def keep_plan(connection: Connection[Any]) -> str:
+    """Have the claim planned as a relay does that finds the table as it is; the name of what is kept."""
+    connection.prepare_threshold = ON_REQUEST
+    connection.execute(BEGIN_CLAIM)
+    connection.execute(CLAIM, claims(rows=0), prepare=True)
+    connection.execute("COMMIT")
+    ((name,),) = connection.execute(
+        "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%candidate%'"
+    ).fetchall()
+    return str(name)
+
+
+def explain_kept(connection: Connection[Any], name: str) -> list[dict[str, Any]]:
+    """The nodes of the kept plan as it ran for 500 rows; the claim is undone, but no plan is thrown away."""
+    values = claims()
+    arguments = sql.SQL(", ").join(values[each.decode()] for each in dict.fromkeys(PARAMETER.findall(CLAIM)))
+    connection.execute(BEGIN_CLAIM)
+    execute = sql.SQL("EXECUTE {}({})").format(sql.Identifier(name), arguments)
+    ((plan,),) = connection.execute(sql.SQL(EXPLAIN.decode()) + execute).fetchall()
+    connection.execute("UPDATE outbox.message SET claimed_until = NULL WHERE claimed_until IS NOT NULL")
+    connection.execute("COMMIT")
+    return list(nodes(plan[0]["Plan"]))
+
+
+def claims(**changed: int) -> dict[str, Any]:
+    """The parameters of a claim, in the types that the store gives them."""
+    return (
+        terms(StoreConfig(str), token=NOBODY, rows=500, low=0)
+        | {"high": Int8(2**63 - 1)}
+        | {name: Int8(value) for name, value in changed.items()}
+    )
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -244,6 +283,29 @@ def test_a_statement_rides_on_its_index_whatever_the_statistics_say(history: Con
     plan = explain(history, query, IN_ORDER if name == "turns" else DURABLE, **params)
     assert scans(plan) <= {"Index Scan", "Index Only Scan"}
     assert set() < indexes(plan) <= expected
+    assert read(plan) <= rows
+    assert pages(plan) <= limit
+
+
+def test_a_plan_that_is_kept_rides_on_the_same_indexes(history: Connection[Any]) -> None:
+    claims_cheaply(explain_kept(history, keep_plan(history)))
+
+
+def test_a_plan_made_of_an_empty_table_serves_it_when_it_is_large(postgres: PostgresServer, template: str) -> None:
+    """It is made once a connection, which may be before anybody uses the table."""
+    for connection in filled(postgres, template):
+        name = keep_plan(connection)
+        for statement in (FILL, BEHIND):
+            connection.execute(statement.encode())
+        claims_cheaply(explain_kept(connection, name))
+
+
+def claims_cheaply(plan: list[dict[str, Any]]) -> None:
+    """Hold a claim of 500 rows to its cost."""
+    _, expected, rows, limit = COSTS["claim"]
+    assert scans(plan) <= {"Index Scan", "Index Only Scan"}
+    assert indexes(plan) == expected
+    assert (plan[0]["Actual Rows"], looked_at(plan)) == (500, 500)
     assert read(plan) <= rows
     assert pages(plan) <= limit
 
