@@ -13,6 +13,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # The pure floors: every branch of every rule is tried.
 PURE := relay/model/__init__.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
 
+# Most tests wait for a server of their own: one a core keeps it busy. conftest.py says which files come first.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+
 # What the shell says about servers (PGHOST, RELAY_LANES, ...) is not for what runs here.
 $(foreach name,$(filter-out RELAY_TEST_%,$(filter PG% RELAY_%,$(.VARIABLES))),$(eval unexport $(name)))
 
@@ -27,13 +30,13 @@ demo: servers  ## Show the relay at work: real servers, real faults, a verdict (
 .PHONY: test
 test: EXTRAS := pgbouncer
 test: servers  ## Run the whole suite against real servers and hold the coverage.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest $(WORKERS) --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
 	@echo 'Every branch of the pure floors:'
 	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
 
 .PHONY: test-rabbitmq4
 test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against RabbitMQ 4, whatever the machine has.
-	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest -n 2 --dist loadfile \
+	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest $(WORKERS) \
 	  tests/contract tests/faults tests/integration
 
 .PHONY: test-cluster

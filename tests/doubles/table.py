@@ -1,9 +1,10 @@
 """An outbox table in memory: what its rows become when they are claimed and marked. Several stores may share one."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from uuid import UUID
 
 from relay.decide import SUSPECT_CLAIMS
@@ -103,13 +104,18 @@ class Table:
         """The first rows below `high` that may be claimed."""
         if self.ordered:
             return self._in_order()[:limit]
-        pending = (i for i, s in self.rows.items() if low <= i < high and s.status == "pending")
+        pending = (row_id for row_id in self._from(low, high) if self.rows[row_id].status == "pending")
         found = (row_id for row_id in pending if self.rows[row_id].available_at <= self.now())
-        return sorted(row_id for row_id in found if self.free(self.rows[row_id]))[:limit]
+        return list(islice((row_id for row_id in found if self.free(self.rows[row_id])), limit))
 
     def first_pending(self, low: int) -> int | None:
         """The first row from there on that waits, due or not."""
-        return min((i for i, s in self.rows.items() if i >= low and s.status == "pending"), default=None)
+        return next((row_id for row_id in self._from(low) if self.rows[row_id].status == "pending"), None)
+
+    def _from(self, low: int, high: int | None = None) -> list[int]:
+        """The ids of a part of the table, in order; no other row is looked at."""
+        ids = sorted(self.rows)
+        return ids[bisect_left(ids, low) : None if high is None else bisect_left(ids, high)]
 
     def _in_order(self) -> list[int]:
         """Rows that may be claimed and before which no row of their key waits or is in somebody's hands."""

@@ -205,7 +205,10 @@ async def test_a_server_that_falls_silent_in_one_direction_is_found_out(
         await sent(db, 3)
         to_rabbitmq.hold(direction)
         await db.insert(n=3)
-        await in_outage(process, "broker", "timeout", "no confirm within 1 s")
+        # What a probe says of it on the page afterwards is another matter.
+        began = await process.says("outage.began", 40, side="broker", reason="timeout")
+        assert "no confirm within 1 s" in began["detail"]
+        await in_outage(process, "broker", "timeout")
         assert (await process.get("/readyz"))[0] == 200
         await to_rabbitmq.pass_all()
         await sent(db, 6)

@@ -1,5 +1,7 @@
 """The low-water mark and its walks against a model of the table: they hide no row for longer than a rescan."""
 
+from bisect import bisect_left
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +30,11 @@ class Model:
         """Do what a claim does: take the first due rows of the window that begins where the scan says."""
         look = start(self.scan, idle=self._idle, now=self.now, rescan_s=RESCAN_S)
         high = look.low + self._window
-        inside = sorted(row_id for row_id in self.due_at if look.low <= row_id < high)
+        ids = sorted(self.due_at)
+        end = bisect_left(ids, high)
+        inside = ids[bisect_left(ids, look.low) : end]
         taken = [row_id for row_id in inside if self.due_at[row_id] <= self.now][:limit]
-        beyond = min((row_id for row_id in self.due_at if row_id >= high), default=None)
+        beyond = ids[end] if end < len(ids) else None
         for row_id in taken:
             del self.due_at[row_id]
         self.looked.append(len(inside))
