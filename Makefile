@@ -10,6 +10,8 @@ BIN := .venv/bin
 STAMP := .venv/.made-$(shell cat requirements-dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+# What checks the chart and its neighbours: a package.json, and the locks of what does not go with the rest.
+CHECKERS := tests/deploy/checkers
 # The pure floors: every branch of every rule is tried.
 PURE := relay/model/__init__.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
 
@@ -33,6 +35,12 @@ test: servers  ## Run the whole suite against real servers and hold the coverage
 	@$(BIN)/python -m pytest $(WORKERS) --cov --cov-report= --cov-report=term:skip-covered --cov-fail-under=90
 	@echo 'Every branch of the pure floors:'
 	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
+
+.PHONY: test-deploy
+test-deploy: EXTRAS := prometheus chromium npm
+test-deploy: servers  ## Check the chart, alerts, dashboard, page and runbook with the tools of their trade (some minutes).
+	@tools/make-checkers
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/deploy
 
 .PHONY: test-rabbitmq4
 test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against RabbitMQ 4, whatever the machine has.
@@ -96,8 +104,12 @@ format: $(STAMP)  ## Rewrite the sources as `make check` wants them.
 lock: $(STAMP)  ## Resolve the dependencies anew and write requirements*.txt, with hashes.
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.txt
 	@$(COMPILE) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
-	@! grep -nE 'https?:|file:|pypi|index-url' requirements.txt requirements-dev.txt || \
+	@$(COMPILE) --upgrade --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
+	@$(COMPILE) --upgrade --group checkov --output-file $(CHECKERS)/requirements-checkov.txt
+	@! grep -nE 'https?:|file:|pypi|index-url' requirements*.txt $(CHECKERS)/requirements-checkov.txt || \
 	  { echo 'make lock: an address of a package index got into the lock' >&2; exit 1; }
+	@! command -v npm >/dev/null || npm install --prefix $(CHECKERS) --package-lock-only --omit-lockfile-registry-resolved \
+	  --ignore-scripts --no-audit --no-fund --loglevel error
 
 .PHONY: clean
 clean:  ## Remove everything that can be made again.

@@ -21,20 +21,26 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/relay-no-cluster.conf")
 """Without it Debian's package makes a cluster named main on port 5432."""
 EXTRAS = {"pgbouncer": pgbouncer.binary}
-"""What only some tests stand on."""
+"""Servers that only some tests stand on."""
+TOOLS = {"prometheus": "promtool", "chromium": "chromium", "npm": "npm"}
+"""Debian packages that only some tests use, and a command of each; no container stands in for them."""
 EXTRA_PATH = "/usr/sbin:/sbin"
 
 
 def missing(extras: Sequence[str] = ()) -> list[str]:
-    """The Debian packages to install: none where a URL names it or an engine answers; `extras` are of EXTRAS."""
+    """The Debian packages to install; `extras` are of EXTRAS and TOOLS.
+
+    No server where a URL names one or a Docker engine answers.
+    """
+    tools = [name for name in extras if name in TOOLS and shutil.which(TOOLS[name]) is None]
     if engine():
-        return []
+        return tools
     wanted = (
         ("postgresql", DATABASE_VARIABLE, postgres.binaries),
         ("rabbitmq-server", AMQP_VARIABLE, rabbitmq_binaries.binaries),
     )
     servers = [name for name, variable, find in wanted if not os.environ.get(variable) and not has_binaries(find)]
-    return servers + [name for name in extras if not has_binaries(EXTRAS[name])]
+    return servers + [name for name in extras if name in EXTRAS and not has_binaries(EXTRAS[name])] + tools
 
 
 def root_prefix() -> list[str] | None:
@@ -81,19 +87,16 @@ def main(extras: Sequence[str] = ()) -> int:
         return 1
     if packages:
         names = " and ".join(packages)
-        by_hand = (
-            f"Install {names} yourself (Debian, Ubuntu: apt-get install {' '.join(packages)}), start a Docker engine,"
-        )
-        by_hand += f" or name running servers in {DATABASE_VARIABLE} and {AMQP_VARIABLE}."
+        by_hand = f"Install {names} yourself (Debian, Ubuntu: apt-get install {' '.join(packages)})"
+        if not TOOLS.keys() >= set(packages):
+            by_hand += f", start a Docker engine, or name running servers in {DATABASE_VARIABLE} and {AMQP_VARIABLE}"
+        by_hand += "."
         root = root_prefix()
         if root is None or shutil.which("apt-get") is None:
             why = "this is not root and sudo asks for a password" if root is None else "this machine has no apt-get"
             print(f"{names}: missing, and cannot be installed from here: {why}.\n{by_hand}", file=sys.stderr)
             return 1
-        print(
-            f"No Docker engine answers. Installing the Debian packages {names}; their services are not started.",
-            flush=True,
-        )
+        print(f"Installing the Debian packages {names}; their services are not started.", flush=True)
         if problem := apt(packages, root):
             print(f"{problem}\n{by_hand}", file=sys.stderr)
             return 1

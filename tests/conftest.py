@@ -26,6 +26,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 
+collect_ignore = ["deploy"]  # `make test-deploy` names that folder, and brings what it needs
+
+
 hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no bug
 hypothesis.settings.load_profile("relay")
 
