@@ -25,7 +25,7 @@ def enable() -> int:
     from relay import migrate as runner
     from relay import settings
 
-    known = settings.load()
+    known = settings.load(table_only=True)
     for step in runner.up(known.database_url(), schema=known.schema_, table=known.table, only=OPT_IN):
         click.echo(f"applied {step}")
     click.echo(f"inserts into {known.schema_}.{known.table} ring; relays hear it within 30 s", err=True)
@@ -38,7 +38,7 @@ def disable() -> int:
     from relay import migrate as runner
     from relay import settings
 
-    known = settings.load()
+    known = settings.load(table_only=True)
     for step in runner.down(known.database_url(), schema=known.schema_, table=known.table, only=OPT_IN):
         click.echo(f"took back {step}")
     click.echo(f"inserts into {known.schema_}.{known.table} do not ring", err=True)
@@ -53,7 +53,7 @@ def doorbell_status(*, as_json: bool) -> int:
 
     from relay import app, settings
 
-    found = asyncio.run(app.doorbell(settings.load()))
+    found = asyncio.run(app.doorbell(settings.load(table_only=True)))
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else _told(found))
     return DONE
 

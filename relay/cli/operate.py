@@ -43,7 +43,7 @@ def up(*, opt_in: str | None) -> int:
     from relay import migrate as runner
     from relay import settings
 
-    known = settings.load()
+    known = settings.load(table_only=True)
     for step in runner.up(known.database_url(), schema=known.schema_, table=known.table, only=opt_in):
         click.echo(f"applied {step}")
     click.echo(f"{known.schema_}.{known.table} is up to date", err=True)
@@ -59,7 +59,7 @@ def down(*, opt_in: str | None, steps: int, yes: bool) -> int:
     from relay import migrate as runner
     from relay import settings
 
-    known = settings.load()
+    known = settings.load(table_only=True)
     where, url = f"{known.schema_}.{known.table}", known.database_url()
     if not yes:
         states = reversed(runner.status(url, schema=known.schema_, table=known.table))
@@ -90,7 +90,7 @@ def migrate_status(*, as_json: bool) -> int:
     from relay import migrate as runner
     from relay import settings
 
-    known = settings.load()
+    known = settings.load(table_only=True)
     states = runner.status(known.database_url(), schema=known.schema_, table=known.table)
     if as_json:
         click.echo(json.dumps([state.as_dict() for state in states], indent=2))
@@ -125,7 +125,9 @@ def cleanup(*, older_than: timedelta, failed: bool, batch: int, dry_run: bool, a
 
     from relay import app, settings
 
-    work = app.cleanup(settings.load(), older_than=older_than, failed=failed, batch=batch, dry_run=dry_run)
+    work = app.cleanup(
+        settings.load(table_only=True), older_than=older_than, failed=failed, batch=batch, dry_run=dry_run
+    )
     count = asyncio.run(work)
     state = "failed" if failed else "sent"
     if as_json:
@@ -146,7 +148,7 @@ def retry(*, limit: int | None, batch: int, dry_run: bool, as_json: bool) -> int
 
     from relay import app, settings
 
-    count = asyncio.run(app.requeue(settings.load(), limit=limit, batch=batch, dry_run=dry_run))
+    count = asyncio.run(app.requeue(settings.load(table_only=True), limit=limit, batch=batch, dry_run=dry_run))
     if as_json:
         click.echo(json.dumps({"rows": count, "dry_run": dry_run}))
     else:

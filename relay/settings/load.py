@@ -21,6 +21,8 @@ _STAND_INS: Mapping[str, Any] = {
     "exchange": "stand-in",
 }
 """Values for required settings that are wrong, so that the rest can still be checked against each other."""
+BROKER_SIDE = ("amqp_url", "exchange")
+"""What a command that works on the table alone does without."""
 
 
 class SettingsError(Exception):
@@ -46,13 +48,17 @@ def variables() -> list[str]:
     return names
 
 
-def load(env: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `env`, by default the process's environment.
+def load(env: Mapping[str, str] | None = None, *, table_only: bool = False) -> Settings:
+    """Read the settings from `env`, by default the process's environment; `table_only` asks for none of the broker.
 
     Raises SettingsError.
     """
     env = os.environ if env is None else env
     values, problems = _read(env)
+    for field in BROKER_SIDE if table_only else ():
+        if env.keys().isdisjoint({variable(field), f"{variable(field)}_FILE"}):
+            values[field] = _STAND_INS[field]
+            problems.pop(field, None)
     try:
         settings = Settings(**values)
     except ValidationError as error:

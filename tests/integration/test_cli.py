@@ -111,6 +111,7 @@ async def test_every_command_refuses_a_wrong_environment_whole(name: str) -> Non
     wrong = {
         "RELAY_DATABASE_URL": "postgresql://relay:hunter2@db:99999/shop",
         "RELAY_AMQP_URL_FILE": "/nowhere/amqp",
+        "RELAY_EXCHANGE": "",
         "RELAY_LANES": "99",
         "RELAY_LEASE_SECONDS": "soon",
         "RELAY_BATHC_SIZE": "5",
@@ -120,7 +121,7 @@ async def test_every_command_refuses_a_wrong_environment_whole(name: str) -> Non
     for line in (
         "RELAY_DATABASE_URL: the host or the port is wrong",
         "RELAY_AMQP_URL: the file /nowhere/amqp cannot be read: No such file or directory",
-        "RELAY_EXCHANGE: is required",
+        "RELAY_EXCHANGE: is empty; write amq.default for the default exchange",
         "RELAY_LANES: is too large; allowed: a whole number from 1 to 16",
         "RELAY_LEASE_SECONDS: is not a number",
         "RELAY_BATHC_SIZE: no such setting; did you mean RELAY_BATCH_SIZE?",
@@ -296,6 +297,15 @@ async def test_cleanup_deletes_what_is_old_and_nothing_else(db: Database, amqp: 
     assert await command(env, "cleanup", "--failed", "--older-than", "36h") == (0, "deleted 2 failed rows\n", "")
     assert await command(env, "cleanup", "--older-than", "0s", "--batch", "1") == (0, "deleted 2 sent rows\n", "")
     assert await db.statuses() == {"pending": 4}
+
+
+async def test_what_works_on_the_table_asks_for_nothing_of_the_broker(empty: Database) -> None:
+    env = BARE | {"RELAY_DATABASE_URL": empty.url}
+    for args in (("migrate", "up", "doorbell"), ("migrate", "status"), ("doorbell", "status"), ("doorbell", "disable")):
+        code, _, err = await command(env, *args)
+        assert code == 0, err
+    assert await command(env, "cleanup", "--dry-run") == (0, "would delete 0 sent rows\n", "")
+    assert await command(env, "retry") == (0, "requeued 0 failed rows\n", "")
 
 
 async def test_retry_makes_failed_rows_pending_and_they_arrive(db: Database, amqp: Amqp) -> None:

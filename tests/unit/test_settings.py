@@ -102,6 +102,16 @@ def test_a_missing_required_setting_is_named(name: str) -> None:
     assert the_problem(**{name: "unset"}).startswith(f"{name}: is required")
 
 
+def test_a_command_on_the_table_alone_needs_nothing_of_the_broker_and_refuses_what_is_wrong_there() -> None:
+    settings = load({"RELAY_DATABASE_URL": DATABASE, "RELAY_TABLE": "event"}, table_only=True)
+    assert (settings.database_url(), settings.table) == (DATABASE, "event")
+    with pytest.raises(SettingsError) as caught:
+        load({"RELAY_AMQP_URL": "amqp://", "RELAY_EXCHANGE": ""}, table_only=True)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == list(REQUIRED)
+    with pytest.raises(SettingsError, match="RELAY_AMQP_URL: is required"):
+        load({"RELAY_DATABASE_URL": DATABASE})
+
+
 @pytest.mark.parametrize("entry", BOUNDED, ids=lambda entry: entry.name)
 def test_a_number_that_is_none_is_refused_with_its_bounds(entry: Entry) -> None:
     for wrong in ("many", "1,5", "0x10", "5s", "--1"):
