@@ -25,7 +25,8 @@ from tests.builders import Database
 
 FILES = sorted(
     path
-    for path in (*docs.ROOT.glob("*.md"), *docs.ROOT.glob("docs/**/*.md"), *docs.ROOT.glob("sql/**/*.md"))
+    for pattern in ("*.md", "docs/**/*.md", "helm/**/*.md", "sql/**/*.md")
+    for path in docs.ROOT.glob(pattern)
     if path.name != "THIRD_PARTY.md"
 )
 README = docs.README.read_text()
