@@ -63,7 +63,7 @@ def test_a_field_that_kubernetes_does_not_know_is_seen() -> None:
         kubernetes_validate.validate(made, kubernetes_validate.latest_version(), strict=True)
 
 
-def _judged(made: list[Object]) -> list[str]:
+def _refused(made: list[Object]) -> list[str]:
     """What the operators' own schemas say of their kinds."""
     imports = "\n".join(f"import {{ {kind} }} from '{source}';" for kind, source in OPERATORS.items())
     script = f"""
@@ -81,16 +81,26 @@ def _judged(made: list[Object]) -> list[str]:
     return said
 
 
+def _mistyped(made: list[Object]) -> str:
+    """What TypeScript says of them: it knows every field, which the schemas do not forbid."""
+    lines = [f"import type {{ I{kind} }} from '{source}';" for kind, source in OPERATORS.items()]
+    lines += [f"export const m{at}: I{each['kind']} = {json.dumps(each)};" for at, each in enumerate(made)]
+    return tools.tsc("\n".join(lines))
+
+
 def test_operators_accept_their_kinds() -> None:
     made = [each for path in CASES for each in charts.render(charts.case(path)) if each["kind"] in OPERATORS]
     assert {each["kind"] for each in made} == set(OPERATORS)
-    assert _judged(made) == []
+    assert _refused(made) == []
+    assert _mistyped(made) == ""
 
 
-def test_what_an_operator_would_refuse_is_seen() -> None:
+def test_what_an_operator_would_refuse_or_overlook_is_seen() -> None:
     made = charts.one(charts.render(charts.named("keda")), "ScaledObject")
     made["spec"]["maxReplicaCount"] = "many"
-    assert len(_judged([made])) == 1
+    assert len(_refused([made])) == 1
+    made["spec"] = made["spec"] | {"maxReplicaCount": 5, "pollInterval": 30}
+    assert "pollInterval\"' does not exist" in _mistyped([made])
 
 
 @every_case
@@ -103,7 +113,7 @@ def test_every_pod_is_restricted(path: Path) -> None:
         assert spec["enableServiceLinks"] is False
         assert spec["automountServiceAccountToken"] is False
         for volume in spec.get("volumes", ()):
-            assert {"configMap", "emptyDir", "secret"} & volume.keys(), volume
+            assert {"configMap", "csi", "emptyDir", "secret"} & volume.keys(), volume
         for container in charts.ours(spec):
             own = container["securityContext"]
             assert own["capabilities"] == {"drop": ["ALL"]}

@@ -77,8 +77,7 @@ def test_objects_of_ones_own_are_rendered_as_templates() -> None:
 def test_the_last_words_name_the_secrets_and_what_is_not_there_yet() -> None:
     notes = charts.rendered(least())["outbox-relay/templates/NOTES.txt"]
     for said in (
-        "db, key uri",
-        "mq, key connection_string",
+        "get secret db mq",
         "relay check",
         "helm test orders",
         "cleanup.enabled=true",

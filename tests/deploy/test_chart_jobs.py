@@ -81,12 +81,13 @@ def test_jobs_have_a_login_of_their_own_and_nothing_of_the_broker(job: str, valu
     login = {"secretName": "owner", "urlKey": "owner-url"}
     changes: dict[str, Any] = {"cleanup": {"enabled": True}}
     changes[values] = changes.get(values, {}) | {"database": login}
-    made = charts.render(least(**changes, settings={"schema": "messaging", "batchSize": 7}))
+    made = charts.render(least(**changes, settings={"schema": "messaging", "table": "sent", "batchSize": 7}))
     spec = charts.pod(made, job)
     assert _references(spec) == [("Secret", "owner")]
     assert spec["volumes"][0]["secret"]["items"] == [{"key": "owner-url", "path": "url"}]
     env = charts.environment(spec["containers"][0], {})
-    assert env == {"RELAY_DATABASE_URL_FILE": "/etc/outbox-relay/database/url", "RELAY_SCHEMA": "messaging"}
+    names = {"RELAY_SCHEMA": "messaging", "RELAY_TABLE": "sent"}
+    assert env == {"RELAY_DATABASE_URL_FILE": "/etc/outbox-relay/database/url"} | names
 
 
 def test_an_init_container_migrates_with_its_own_login_in_the_relays_pod() -> None:
@@ -100,6 +101,16 @@ def test_an_init_container_migrates_with_its_own_login_in_the_relays_pod() -> No
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         assert volumes[mounts["/etc/outbox-relay/database"]] == secret
     assert len(spec["volumes"]) == len(volumes)
+
+
+def test_a_file_is_read_where_somebody_else_has_put_it_and_no_secret_is_named() -> None:
+    made = charts.render(charts.named("files"))
+    assert [_references(spec) for _, spec in charts.pods(made)] == [[], [], []]
+    of = {each["kind"]: charts.environment(spec["containers"][0], {}) for each, spec in charts.pods(made)}
+    assert of["Deployment"]["RELAY_DATABASE_URL_FILE"] == "/mnt/secrets/database-url"
+    assert of["Job"] == {"RELAY_DATABASE_URL_FILE": "/mnt/secrets/owner-url"}
+    own = charts.render(least(database={"file": "/file"}, migrations={"database": {"secretName": "owner"}}))
+    assert _references(charts.pod(own, "Job")) == [("Secret", "owner")]
 
 
 def test_a_sidecar_comes_before_what_needs_it() -> None:

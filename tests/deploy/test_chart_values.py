@@ -171,6 +171,8 @@ def test_the_relay_takes_the_environment_that_is_rendered(path: Path, tmp_path: 
     database.write_text(URLS["uri"])
     amqp.write_text(URLS["connection_string"])
     files = {"/etc/outbox-relay/database/url": str(database), "/etc/outbox-relay/amqp/url": str(amqp)}
+    files |= {f"/mnt/secrets/{name}-url": str(database) for name in ("database", "owner")}
+    files |= {"/mnt/secrets/amqp-url": str(amqp)}
     for each, spec in charts.pods(charts.render(charts.case(path))):
         for container in charts.ours(spec):
             env = charts.environment(container, _Anything())

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,3 +51,15 @@ def run(argv: Sequence[str | Path], *, text: str | None = None, env: Mapping[str
 def node(script: str, *, text: str | None = None) -> str:
     """Run a script, an ES module that may import the npm packages; what it printed. Raises ToolFailed."""
     return run(["node", "--input-type=module", "--eval", script], text=text)
+
+
+def tsc(source: str) -> str:
+    """What the TypeScript compiler has against a module that may import the npm packages' types; empty: nothing."""
+    options = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022"]
+    with tempfile.NamedTemporaryFile("w", dir=CHECKERS, prefix="judged-", suffix=".mts") as file:
+        file.write(source)
+        file.flush()
+        try:
+            return run(["node_modules/.bin/tsc", *options, file.name])
+        except ToolFailed as error:
+            return str(error)

@@ -7,7 +7,8 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 {{- define "outbox-relay.database" -}}
 {{- $database := deepCopy .root.Values.database -}}
 {{- with .over -}}
-{{- if .secretName }}{{ $_ := set $database "secretName" .secretName }}{{ end -}}
+{{- if .secretName }}{{ $_ := set $database "secretName" .secretName }}{{ $_ := set $database "file" "" }}{{ end -}}
+{{- if .file }}{{ $_ := set $database "file" .file }}{{ end -}}
 {{- if .urlKey }}{{ $_ := set $database "urlKey" .urlKey }}{{ end -}}
 {{- if .usernameKey }}{{ $_ := set $database.parts "usernameKey" .usernameKey }}{{ end -}}
 {{- if .passwordKey }}{{ $_ := set $database.parts "passwordKey" .passwordKey }}{{ end -}}
@@ -26,10 +27,10 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 
 {{/* Refuses a server that nobody can find: dict what, server, example. */}}
 {{- define "outbox-relay.checkServer" -}}
-{{- if not .server.secretName -}}
+{{- if not (or .server.secretName .server.file) -}}
 {{- fail (printf "%s.secretName is required: the Secret with the URL, which must exist; %s" .what .example) -}}
 {{- end -}}
-{{- if not .server.urlKey -}}
+{{- if not (or .server.urlKey .server.file) -}}
 {{- if not (or .server.parts.host .server.parts.hostKey) -}}
 {{- fail (printf "%s.parts.host is required, or %s.parts.hostKey: without %s.urlKey the URL is put together of the parts" .what .what .what) -}}
 {{- end -}}
@@ -42,7 +43,10 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 {{- include "outbox-relay.checkServer" (dict "what" "database" "server" .database "example" $example) -}}
 {{- $secret := .database.secretName -}}
 {{- with .database -}}
-{{- if not .urlKey }}
+{{- if .file }}
+- name: RELAY_DATABASE_URL_FILE
+  value: {{ .file | quote }}
+{{- else if not .urlKey }}
 {{- $parts := .parts -}}
 {{- if not (or $parts.name $parts.nameKey) -}}
 {{- fail "database.parts.name is required, or database.parts.nameKey: without database.urlKey the URL is put together of the parts" -}}
@@ -89,7 +93,10 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 {{- include "outbox-relay.checkServer" (dict "what" "amqp" "server" .amqp "example" $example) -}}
 {{- $secret := .amqp.secretName -}}
 {{- with .amqp -}}
-{{- if not .urlKey }}
+{{- if .file }}
+- name: RELAY_AMQP_URL_FILE
+  value: {{ .file | quote }}
+{{- else if not .urlKey }}
 {{- $parts := .parts }}
 {{ include "outbox-relay.secretVariable" (dict "name" "AMQP_USERNAME" "secret" $secret "key" $parts.usernameKey) }}
 {{ include "outbox-relay.secretVariable" (dict "name" "AMQP_PASSWORD" "secret" $secret "key" $parts.passwordKey) }}
@@ -141,7 +148,7 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 
 {{/* The volume of a Secret's URL, or nothing: dict name, server. */}}
 {{- define "outbox-relay.urlVolume" -}}
-{{- if and .server.urlKey .server.asFile }}
+{{- if and .server.urlKey .server.asFile (not .server.file) }}
 - name: {{ .name }}
   secret:
     secretName: {{ .server.secretName | quote }}
