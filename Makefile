@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # What checks the chart and its neighbours: a package.json, and the locks of what does not go with the rest.
 CHECKERS := tests/deploy/checkers
 # The pure floors: every branch of every rule is tried.
-PURE := relay/model/__init__.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
+PURE := relay/model/__init__.py,relay/model/health.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
 
 # Most tests wait for a server of their own: one a core keeps it busy. conftest.py says which files come first.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder

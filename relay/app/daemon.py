@@ -2,15 +2,14 @@
 
 import asyncio
 import gc
-import random
 from contextlib import AsyncExitStack
 
 from relay import __version__, log
+from relay.app.samples import Sample, keep
 from relay.app.signals import DONE, FAILED, supervise
 from relay.app.wire import doorbell_of, policy_of, publisher_of, store_of
 from relay.engine import Engine
 from relay.observe import Observatory
-from relay.ports import StoreUnavailable
 from relay.settings import Settings, effective
 from relay.store import PostgresStore
 from relay.web import Pages, Web
@@ -39,7 +38,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
         stack.push_async_callback(publisher.close, CLOSE_S)
         pages = Pages(live=seen.live, ready=seen.ready, status=seen.status, metrics=seen.metrics)
         await stack.enter_async_context(Web(pages, host=settings.http_host, port=settings.http_port, tell=seen.tell))
-        sampler = asyncio.create_task(_sample(store, seen, settings.backlog_sample_seconds), name="sampler")
+        sampler = asyncio.create_task(keep(*_samples(store, seen, settings)), name="sampler")
         stack.push_async_callback(_end, sampler)
         # What stands now lives as long as the process: the collector need not walk it with every batch.
         gc.collect()
@@ -56,14 +55,17 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
     return code
 
 
-async def _sample(store: PostgresStore, seen: Observatory, every_s: float) -> None:
-    """Count the backlog on a timer of its own; replicas spread, so that their samples do not come at once."""
-    while True:
-        try:
-            seen.sampled(await store.backlog())
-        except StoreUnavailable as error:
-            seen.sample_failed(error.fault)
-        await asyncio.sleep(every_s * (0.9 + 0.2 * random.random()))  # noqa: S311 -- no secret
+def _samples(store: PostgresStore, seen: Observatory, settings: Settings) -> tuple[Sample, ...]:
+    async def backlog() -> None:
+        seen.sampled(await store.backlog())
+
+    async def health() -> None:
+        seen.health_sampled(await store.health())
+
+    return (
+        Sample(backlog, seen.sample_failed, settings.backlog_sample_seconds),
+        Sample(health, seen.health_failed, settings.health_sample_seconds),
+    )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

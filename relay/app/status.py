@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from relay.app.wire import publisher_of, store_of
-from relay.model import Backlog, Fault
+from relay.model import Backlog, Fault, Health
 from relay.observe import telling
 from relay.ports import StoreUnavailable
 from relay.settings import Settings
@@ -32,37 +32,41 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What was seen; `backlog` is None when it could not be counted."""
+    """What was seen; `backlog` and `health` are None when they could not be had."""
 
     database: Server
     broker: Server
     backlog: Backlog | None
+    health: Health | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON; every key is always there, and the backlog is spelled as on the relay's own page."""
-        backlog = None if self.backlog is None else telling.backlog(self.backlog)
-        return {"database": self.database.as_dict(), "broker": self.broker.as_dict(), "backlog": backlog}
+        """Return it for JSON; every key is always there, and the samples are spelled as on the relay's own page."""
+        return {"database": self.database.as_dict(), "broker": self.broker.as_dict()} | telling.samples(
+            self.backlog, self.health
+        )
 
 
 async def status(settings: Settings) -> Status:
-    """Count the backlog and ask both servers once; never raises for a server's sake."""
-    (database, backlog), broker = await asyncio.gather(_database(settings), _broker(settings))
-    return Status(database, broker, backlog)
+    """Count the backlog, look at the table, ask both servers once; never raises for a server's sake."""
+    (database, backlog, health), broker = await asyncio.gather(_database(settings), _broker(settings))
+    return Status(database, broker, backlog, health)
 
 
-async def _database(settings: Settings) -> tuple[Server, Backlog | None]:
+async def _database(settings: Settings) -> tuple[Server, Backlog | None, Health | None]:
     store = store_of(settings)
     await store.open()
     latency_s: float | None = None
+    backlog: Backlog | None = None
     try:
         await store.facts()  # on a connection of its own, which tells at once why there is none
         latency_s = await store.ping()
         backlog = await store.backlog()
+        health = await store.health()
     except StoreUnavailable as error:
-        return Server(latency_s is not None, latency_s, error.fault, error.detail), None
+        return Server(latency_s is not None, latency_s, error.fault, error.detail), backlog, None
     finally:
         await store.close()
-    return Server(reachable=True, latency_seconds=latency_s), backlog
+    return Server(reachable=True, latency_seconds=latency_s), backlog, health
 
 
 async def _broker(settings: Settings) -> Server:

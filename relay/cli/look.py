@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from relay.cli import health
 from relay.cli.exits import DONE, FAILURE, PROBLEMS, UNREACHABLE
 from relay.cli.says import as_json, duration, paint
 
@@ -151,6 +152,8 @@ def _lines(seen: "Status", relay: dict[str, Any] | str) -> Iterable[tuple[str, s
         yield "pending", f"{more}{backlog.pending}{oldest}"
         yield "retrying", f"{backlog.retrying}"
         yield "failed", f"{backlog.failed}"
+    if seen.health is not None:
+        yield from health.lines(seen.health)
 
 
 def _server(server: "Server") -> str:

@@ -4,6 +4,7 @@ A *row* is claimed under a *claim* (a lease with a token), sealed into an *envel
 answer is an *outcome*, which a decision turns into a *mark*, which the store settles.
 """
 
+from relay.model.health import FailedRow, Health, Holder, Replica, Snapshot
 from relay.model.mark import Failed, Mark, Release, Retry, Sent
 from relay.model.outcome import Answer, Confirmed, Doubt, Fault, Outcome, Refusal, Refused, Unknown, Unreachable
 from relay.model.report import Backlog, BellState, Doorbell, TickReport
@@ -19,16 +20,21 @@ __all__ = [
     "Doubt",
     "Envelope",
     "Failed",
+    "FailedRow",
     "Fault",
     "HeaderValue",
+    "Health",
+    "Holder",
     "Mark",
     "Outcome",
     "Refusal",
     "Refused",
     "Release",
+    "Replica",
     "Retry",
     "Row",
     "Sent",
+    "Snapshot",
     "TickReport",
     "Unknown",
     "Unreachable",

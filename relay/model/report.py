@@ -18,8 +18,10 @@ class Backlog:
     oldest_age_s: float
     sampled_at: float
     """Unix time by the database's clock."""
+    inserted: int = 0
+    """Rows ever inserted into the table, as Postgres counts them; it may start anew after a crash of Postgres."""
     deleted: int = 0
-    """Rows ever deleted from the table, as Postgres counts them; it may start anew after a crash of Postgres."""
+    """Rows ever deleted from it, likewise."""
     blocked_keys: int = 0
     """With order per key: keys whose next rows wait for a refused one; the count stops at the cap."""
 

@@ -49,6 +49,8 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "backlog.sampled": (_DEBUG, "The backlog was counted for the metrics."),
     "backlog.sample_failed": (_WARNING, "The backlog could not be counted; its metrics stand still."),
     "backlog.sample_recovered": (_INFO, "The backlog can be counted again."),
+    "health.sample_failed": (_WARNING, "The table's health could not be looked at; its metrics stand still."),
+    "health.sample_recovered": (_INFO, "The table's health can be looked at again."),
     "web.started": (_INFO, "Health, metrics and status are served at this address and port."),
     "web.failed": (_ERROR, "Health, metrics and status cannot be served; the relay goes on relaying without them."),
     "library.logged": (_INFO, "A library said something; its level and logger are its own."),

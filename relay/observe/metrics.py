@@ -19,11 +19,11 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from relay.model import BellState, Doubt, Fault, Refusal
+from relay.model import BellState, Doubt, Fault, Holder, Refusal
 from relay.observe.collectors import BatchHistogram, ScrapedCounter
 
 SIDES = ("broker", "database")
-DB_OPS = ("claim", "settle", "renew", "backlog", "ready", "ping", "cleanup", "requeue")
+DB_OPS = ("claim", "settle", "renew", "backlog", "health", "ready", "ping", "cleanup", "requeue")
 """The operations the store times."""
 OUTCOMES = ("confirmed", *(refusal.value for refusal in Refusal), "unreachable")
 LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -36,6 +36,8 @@ LABELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "relay_outage_reason": {"side": SIDES, "reason": tuple(fault.value for fault in Fault)},
     "relay_outages_total": {"side": SIDES},
     "relay_outage_seconds_total": {"side": SIDES},
+    "relay_outbox_oldest_snapshot_age_seconds": {"holder": tuple(holder.value for holder in Holder)},
+    "relay_outbox_oldest_snapshot_transactions": {"holder": tuple(holder.value for holder in Holder)},
     "relay_doorbell": {"state": tuple(state.value for state in BellState)},
 }
 """Both servers have the same machine, so `side` is a label: max(relay_outage) says whether rows flow at all."""
@@ -55,6 +57,37 @@ METRICS: Mapping[str, str] = {
     ),
     "relay_outbox_sample_timestamp_seconds": "Unix time of the last backlog sample, by the database's clock; 0: none.",
     "relay_outbox_sample_errors_total": "Backlog samples that failed.",
+    "relay_outbox_rows_inserted_total": (
+        "Rows inserted into the table since this relay started, as Postgres counts them: those that were rolled back, "
+        f"too. {_TABLE_WIDE}"
+    ),
+    "relay_outbox_live_tuples": f"Rows in the table, sent ones too, as Postgres estimates them. {_TABLE_WIDE}",
+    "relay_outbox_dead_tuples": f"Dead versions of rows that no vacuum has removed yet, as estimated. {_TABLE_WIDE}",
+    "relay_outbox_table_bytes": f"Size of the table with its TOAST, free space included. {_TABLE_WIDE}",
+    "relay_outbox_index_bytes": f"Size of all indexes of the table. {_TABLE_WIDE}",
+    "relay_outbox_last_autovacuum_timestamp_seconds": (
+        f"Unix time when autovacuum last finished with the table; 0: none known. {_TABLE_WIDE}"
+    ),
+    "relay_outbox_oldest_sent_timestamp_seconds": (
+        f"Unix time when the oldest of the sent rows was sent; 0: there is none, or it took too long to find. "
+        f"{_TABLE_WIDE}"
+    ),
+    "relay_outbox_oldest_snapshot_age_seconds": (
+        "For how long the transaction of the oldest snapshot of this kind has been open, behind which vacuum removes "
+        f"nothing; 0: there is none, or its age is unknown. {_TABLE_WIDE}"
+    ),
+    "relay_outbox_oldest_snapshot_transactions": (
+        f"How many transactions the oldest snapshot of this kind is behind; 0: there is none. {_TABLE_WIDE}"
+    ),
+    "relay_outbox_health_complete": (
+        "1 when this login sees the activity of all others (pg_read_all_stats, as in pg_monitor); "
+        "else the age of their snapshots is known in transactions only."
+    ),
+    "relay_outbox_health_timestamp_seconds": (
+        "Unix time of the last sample of the table's health, by the database's clock; 0: none."
+    ),
+    "relay_outbox_health_errors_total": "Samples of the table's health that failed.",
+    "relay_replicas": f"Relays that are connected to the table's database. {_TABLE_WIDE}",
     "relay_messages_total": "Rows carried to an outcome.",
     "relay_publish_duration_seconds": (
         "Time a batch waited for the broker: from its first byte to its last answer, marking left out."
@@ -105,7 +138,8 @@ class Metrics:
         # Else every counter has a twin that says when this process began.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it bare
         self.registry = CollectorRegistry()
-        self._backlog_and_flow()
+        self._samples()
+        self._flow()
         self._servers(outage_seconds)
         Info("relay_build", METRICS["relay_build_info"], registry=self.registry).info(
             {"version": version, "python": python_version()}
@@ -116,13 +150,29 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def _backlog_and_flow(self) -> None:
+    def _samples(self) -> None:
         self.outbox_rows = self._gauge("relay_outbox_rows")
         self.rows_capped = self._gauge("relay_outbox_rows_capped")
         self.oldest_age = self._gauge("relay_outbox_oldest_pending_age_seconds")
         self.blocked_keys = self._gauge("relay_outbox_blocked_keys")
         self.sampled_at = self._gauge("relay_outbox_sample_timestamp_seconds")
         self.sample_errors = self._counter("relay_outbox_sample_errors_total")
+        self.rows_inserted = self._counter("relay_outbox_rows_inserted_total")
+        self.rows_deleted = self._counter("relay_cleanup_rows_deleted_total")
+        self.live_tuples = self._gauge("relay_outbox_live_tuples")
+        self.dead_tuples = self._gauge("relay_outbox_dead_tuples")
+        self.table_bytes = self._gauge("relay_outbox_table_bytes")
+        self.index_bytes = self._gauge("relay_outbox_index_bytes")
+        self.last_autovacuum = self._gauge("relay_outbox_last_autovacuum_timestamp_seconds")
+        self.oldest_sent = self._gauge("relay_outbox_oldest_sent_timestamp_seconds")
+        self.snapshot_age = self._gauge("relay_outbox_oldest_snapshot_age_seconds")
+        self.snapshot_transactions = self._gauge("relay_outbox_oldest_snapshot_transactions")
+        self.health_complete = self._gauge("relay_outbox_health_complete")
+        self.health_at = self._gauge("relay_outbox_health_timestamp_seconds")
+        self.health_errors = self._counter("relay_outbox_health_errors_total")
+        self.replicas = self._gauge("relay_replicas")
+
+    def _flow(self) -> None:
         self.messages = self._counter("relay_messages_total")
         self.publish_s = self._histogram("relay_publish_duration_seconds", _PUBLISH_BOUNDS)
         delay = "relay_delivery_delay_seconds"
@@ -134,7 +184,6 @@ class Metrics:
         self.leases_lost = self._counter("relay_leases_lost_total")
         self.marks_deferred = self._counter("relay_marks_deferred_total")
         self.in_flight = self._gauge("relay_claimed_rows_in_flight")
-        self.rows_deleted = self._counter("relay_cleanup_rows_deleted_total")
         self.last_tick = self._gauge("relay_last_tick_timestamp_seconds")
         self.last_confirm = self._gauge("relay_last_confirm_timestamp_seconds")
 

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from relay.model import Backlog, BellState, Fault, TickReport
+from relay.model import Backlog, BellState, Fault, Health, TickReport
 from relay.observe import telling
 from relay.observe.events import tell
 from relay.observe.metrics import DB_OPS, OUTCOMES, SIDES, Metrics, known
+from relay.observe.samples import Samples
 from relay.observe.side import Side, iso
 from relay.outage import Flowing, State
 
@@ -61,9 +62,8 @@ class Observatory:
         self._metrics = Metrics(version=version, config=config, outage_seconds=self._outage_seconds)
         self._metrics.last_tick.set_function(lambda: self._turned_wall)
         self._metrics.db_connected.set_function(lambda: self._sides["database"].connected)
+        self._samples = Samples(self._metrics, redact)
         self._broker: Broker | None = None
-        self._backlog: Backlog | None = None
-        self._sample_fault: Fault | None = None
         self._schema_missing = ""
         """What was told last."""
         self._in_flight = 0
@@ -178,26 +178,19 @@ class Observatory:
 
     def sampled(self, backlog: Backlog) -> None:
         """Take a new sample of the backlog."""
-        before, self._backlog = self._backlog, backlog
-        if before is not None:
-            self._metrics.rows_deleted.inc(max(0, backlog.deleted - before.deleted))
-        for state, rows in (("pending", backlog.pending), ("retrying", backlog.retrying), ("failed", backlog.failed)):
-            self._metrics.outbox_rows.labels(state).set(rows)
-        self._metrics.rows_capped.set(backlog.capped)
-        self._metrics.oldest_age.set(backlog.oldest_age_s)
-        self._metrics.blocked_keys.set(backlog.blocked_keys)
-        self._metrics.sampled_at.set(backlog.sampled_at)
-        if self._sample_fault is not None:
-            self._sample_fault = None
-            tell("backlog.sample_recovered")
-        tell("backlog.sampled", **telling.backlog(backlog))
+        self._samples.take_backlog(backlog)
 
     def sample_failed(self, fault: Fault) -> None:
         """Count a sample that failed, and tell it when the reason is new."""
-        self._metrics.sample_errors.inc()
-        if fault is not self._sample_fault:
-            tell("backlog.sample_failed", reason=fault.value)
-        self._sample_fault = fault
+        self._samples.no_backlog.came(fault)
+
+    def health_sampled(self, health: Health) -> None:
+        """Take a new sample of the table's health."""
+        self._samples.take_health(health)
+
+    def health_failed(self, fault: Fault) -> None:
+        """Count a sample of the table's health that failed, and tell it when the reason is new."""
+        self._samples.no_health.came(fault)
 
     # -- it answers ---------------------------------------------------------------------------------------------
 
@@ -223,7 +216,7 @@ class Observatory:
             "not_ready": self.ready(),
             "broker": self._told_broker(),
             "database": self._sides["database"].told(),
-            "backlog": None if self._backlog is None else telling.backlog(self._backlog),
+            **self._samples.told(),
             "in_flight_rows": self._in_flight,
             "last_turn_at": iso(self._turned_wall),
             "last_confirm_at": iso(self._confirmed_wall) if self._confirmed_wall else None,

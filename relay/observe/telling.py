@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from relay.model import Backlog, BellState, TickReport
+from relay.model import Backlog, BellState, Health, Snapshot, TickReport
 from relay.observe.side import iso
 from relay.outage import Flowing, Outage, Probing, State
 
@@ -67,3 +67,57 @@ def backlog(sample: Backlog) -> dict[str, Any]:
         "oldest_pending_age_seconds": round(sample.oldest_age_s, 3),
         "sampled_at": iso(sample.sampled_at),
     }
+
+
+def samples(newest: Backlog | None, health: Health | None) -> dict[str, Any]:
+    """Return all that was sampled from the table as JSON; every key is always there."""
+    return {
+        "backlog": None if newest is None else backlog(newest),
+        "table": _table(health),
+        "replicas": _replicas(health),
+        "failures": _failures(health),
+    }
+
+
+def _table(health: Health | None) -> dict[str, Any] | None:
+    if health is None:
+        return None
+    return {
+        "live_tuples": health.live_tuples,
+        "dead_tuples": health.dead_tuples,
+        "table_bytes": health.table_bytes,
+        "index_bytes": health.index_bytes,
+        "last_autovacuum_at": None if health.last_autovacuum_at is None else iso(health.last_autovacuum_at),
+        "oldest_sent_at": None if health.oldest_sent_at is None else iso(health.oldest_sent_at),
+        "complete": health.complete,
+        "sampled_at": iso(health.sampled_at),
+        "snapshots": [_snapshot(each) for each in health.snapshots],
+    }
+
+
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "holder": snapshot.holder.value,
+        "age_seconds": None if snapshot.age_s is None else round(snapshot.age_s, 3),
+        "transactions": snapshot.transactions,
+        "pid": snapshot.pid,
+        "application": snapshot.application,
+        "name": snapshot.name,
+    }
+
+
+def _replicas(health: Health | None) -> list[dict[str, Any]]:
+    return [{"name": each.name, "version": each.version} for each in (health.replicas if health else ())]
+
+
+def _failures(health: Health | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "row_id": each.row_id,
+            "reason": each.reason,
+            "error": each.error,
+            "failures": each.failures,
+            "at": iso(each.failed_at),
+        }
+        for each in (health.failures if health else ())
+    ]

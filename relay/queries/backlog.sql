@@ -1,6 +1,6 @@
 -- Samples the backlog: rows that wait from :low on, rows that retry and that failed, each counted up to :cap, the age of
--- the oldest due row, the first row that waits, how many rows were ever deleted, and with order per key how many keys a
--- refused row blocks.
+-- the oldest due row, the first row that waits, how many rows were ever inserted and deleted, and with order per key how
+-- many keys a refused row blocks.
 -- Rides on the indexes message_pending, message_retrying and message_failed; ORDER BY id keeps it to them, whatever
 -- the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
 WITH waiting AS MATERIALIZED (
@@ -43,7 +43,8 @@ SELECT
     ) AS oldest
   ), now())), 1e9))::float8 AS oldest_age_s,
   extract(epoch FROM now())::float8 AS sampled_at,
-  -- Nothing else deletes rows, so what Postgres counts is what every cleanup has done.
+  -- A message is one INSERT, and nothing but a cleanup deletes rows: what Postgres counts is what came and what went.
+  pg_stat_get_tuples_inserted({table_name}::regclass) AS inserted,
   pg_stat_get_tuples_deleted({table_name}::regclass) AS deleted,
   (
     SELECT count(DISTINCT key)

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     backlog_count_cap: int = Field(
         10_000, ge=100, le=100_000_000, description="The backlog is counted up to this; beyond it is “at least”."
     )
+    health_sample_seconds: Seconds = Field(
+        60, ge=1, le=3600, description="Time between two samples of the table's health: sizes, old snapshots, replicas."
+    )
     shutdown_grace_seconds: Seconds = Field(
         25, ge=1, le=3600, description="Time to finish what is in flight after SIGTERM."
     )

@@ -11,7 +11,7 @@ SAMPLE_TIMEOUT_S = 2.0
 UPKEEP_TIMEOUT_S = 60.0
 """One batch of a cleanup or requeue."""
 
-OPS = ("claim", "renew", "settle", "backlog", "ready", "ping", "cleanup", "requeue")
+OPS = ("claim", "renew", "settle", "backlog", "health", "ready", "ping", "cleanup", "requeue")
 """What `on_db` may be told about."""
 
 OnDb = Callable[[str, float], None]

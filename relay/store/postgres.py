@@ -9,12 +9,13 @@ from functools import partial
 from operator import attrgetter
 from uuid import UUID, uuid4
 
-from relay.model import Backlog, Claim, Doorbell, Fault, Mark, Sent
+from relay.model import Backlog, Claim, Doorbell, Fault, Health, Mark, Sent
 from relay.ports import StoreUnavailable
 from relay.store import upkeep
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
+from relay.store.health import HealthSampler
 from relay.store.lease import lease, terms
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
 from relay.store.pool import CLAIM, DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
@@ -51,6 +52,7 @@ class PostgresStore:
         self._turns = Turns(self._queries) if config.ordered else None
         self._begin = IN_ORDER if config.ordered else CLAIM
         self._sampler = Sampler(self._connections, self._queries.backlog, config.backlog_cap)
+        self._health = HealthSampler(self._connections, self._queries)
         self._claim: bytes | None = None
         """Composed when the table was found to be right; None after a failure, until it is looked at again."""
         self._proved_at = 0.0
@@ -231,20 +233,18 @@ class PostgresStore:
         """Sample the whole table's backlog: `pending` holds `retrying`, and each count stops at the cap."""
         return await self._sampler.sample()
 
+    async def health(self) -> Health:
+        """Look at how the table fares, who keeps vacuum from it, which relays are there, and what failed last."""
+        return await self._health.sample()
+
     async def cleanup(
         self, older_than: timedelta, *, failed: bool = False, batch: int = 5000, dry_run: bool = False
     ) -> int:
         """Delete sent (or failed) rows of that age, a batch a transaction; return how many. Needs outbox_keeper."""
-        queries = self._queries
-        if dry_run:
-            count = queries.count_failed if failed else queries.count_sent
-            return await upkeep.number(self._connections, "cleanup", count, older_than=older_than)
-        query = queries.cleanup_failed if failed else queries.cleanup_sent
-        return await upkeep.repeat(self._connections, "cleanup", query, batch=batch, older_than=older_than)
+        return await upkeep.cleanup(
+            self._connections, self._queries, older_than, failed=failed, batch=batch, dry_run=dry_run
+        )
 
     async def requeue(self, *, limit: int | None = None, batch: int = 1000, dry_run: bool = False) -> int:
         """Make failed rows pending again, a batch a transaction; return how many. Needs outbox_keeper."""
-        if dry_run:
-            found = await upkeep.number(self._connections, "requeue", self._queries.count_failed, older_than=None)
-            return found if limit is None else min(found, limit)
-        return await upkeep.repeat(self._connections, "requeue", self._queries.requeue, batch=batch, limit=limit)
+        return await upkeep.requeue(self._connections, self._queries, limit=limit, batch=batch, dry_run=dry_run)

@@ -51,6 +51,9 @@ class Queries:
     turns: bytes
     writers: bytes
     backlog: bytes
+    health: bytes
+    failures: bytes
+    oldest_sent: bytes
     cleanup_sent: bytes
     cleanup_failed: bytes
     count_sent: bytes

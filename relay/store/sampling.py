@@ -6,7 +6,8 @@ between a sample begins at the first row of the last one, misses rows that came 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from relay.model import Backlog
@@ -20,6 +21,30 @@ QUICK_S = 0.1
 """A look at the whole index that took no longer may come with every sample."""
 
 
+class Whole:
+    """Whether the whole of an index may be looked at: always where it is quick, else within WHOLE_SHARE of the time."""
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        """Local monotonic time from which it may be looked at again."""
+
+    @property
+    def allowed(self) -> bool:
+        """It may be looked at now."""
+        return time.monotonic() >= self._at
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """Look at it in the block, also in vain."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took_s = time.monotonic() - began
+            if took_s > QUICK_S:
+                self._at = began + took_s / WHOLE_SHARE
+
+
 class Sampler:
     """Samples the backlog and remembers where the last sample found its first row."""
 
@@ -31,8 +56,7 @@ class Sampler:
         """The first row that waited at the last sample."""
         self._unseen = 0
         """Where the rows begin that no claim has looked at yet."""
-        self._whole_at = float("-inf")
-        """Local monotonic time from which the whole index may be looked at again."""
+        self._whole = Whole()
 
     def seen_below(self, low: int) -> None:
         """Know that claims begin there; one from 0 tells nothing."""
@@ -40,8 +64,9 @@ class Sampler:
 
     async def sample(self) -> Backlog:
         """Count up to the cap of each kind of row; ends within seconds however large the table is."""
-        low = self._low if time.monotonic() < self._whole_at else 0
-        pending, retrying, failed, oldest_age_s, sampled_at, deleted, blocked_keys, first = await self._ask(low)
+        low = 0 if self._whole.allowed else self._low
+        answer = await self._ask(low)
+        pending, retrying, failed, oldest_age_s, sampled_at, inserted, deleted, blocked_keys, first = answer
         self._low = max(low, self._unseen) if first is None else first
         pending = max(pending, retrying)  # a retrying row below the begin waits, too
         return Backlog(
@@ -51,6 +76,7 @@ class Sampler:
             capped=low > 0 or max(pending, failed) > self._cap,
             oldest_age_s=oldest_age_s,
             sampled_at=sampled_at,
+            inserted=inserted,
             deleted=deleted,
             blocked_keys=min(blocked_keys, self._cap),
         )
@@ -58,11 +84,6 @@ class Sampler:
     async def _ask(self, low: int) -> Sequence[Any]:
         params = {"cap": self._cap, "low": low, "unseen": self._unseen}
         async with self._connections.transaction("backlog", SAMPLE, SAMPLE_TIMEOUT_S + GRACE_S) as conn:
-            began = time.monotonic()
-            try:
+            with self._whole.look() if low == 0 else nullcontext():
                 answers: list[Sequence[Any]] = await (await conn.execute(self._query, params, binary=True)).fetchall()
-            finally:
-                took_s = time.monotonic() - began
-                if low == 0 and took_s > QUICK_S:
-                    self._whole_at = began + took_s / WHOLE_SHARE
         return answers[0]

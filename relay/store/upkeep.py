@@ -6,6 +6,7 @@ from relay.model import Doorbell
 from relay.store.config import SAMPLE_TIMEOUT_S, UPKEEP_TIMEOUT_S, StoreConfig
 from relay.store.connect import Connection
 from relay.store.pool import SAMPLE, UPKEEP, Connections
+from relay.store.queries import Queries
 from relay.store.sampling import GRACE_S
 
 
@@ -20,6 +21,25 @@ async def look_for_doorbell(conn: Connection, query: bytes, config: StoreConfig)
     cursor = await conn.execute(query, {"schema": config.schema, "table": config.table})
     found = await cursor.fetchone()
     return Doorbell(*found) if found else Doorbell(0, installed=False, enabled=False, holder=None)
+
+
+async def cleanup(
+    connections: Connections, queries: Queries, older_than: timedelta, *, failed: bool, batch: int, dry_run: bool
+) -> int:
+    """Delete sent (or failed) rows of that age, or count them; return how many."""
+    if dry_run:
+        count = queries.count_failed if failed else queries.count_sent
+        return await number(connections, "cleanup", count, older_than=older_than)
+    query = queries.cleanup_failed if failed else queries.cleanup_sent
+    return await repeat(connections, "cleanup", query, batch=batch, older_than=older_than)
+
+
+async def requeue(connections: Connections, queries: Queries, *, limit: int | None, batch: int, dry_run: bool) -> int:
+    """Make failed rows pending again, or count them; return how many."""
+    if dry_run:
+        found = await number(connections, "requeue", queries.count_failed, older_than=None)
+        return found if limit is None else min(found, limit)
+    return await repeat(connections, "requeue", queries.requeue, batch=batch, limit=limit)
 
 
 async def repeat(

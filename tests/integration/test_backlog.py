@@ -111,7 +111,7 @@ async def test_a_look_at_the_whole_index_that_is_dear_comes_rarely_and_is_never_
         assert (later.pending, later.capped) == (2, True)
         await db.fetch("UPDATE {table} SET failures = 1")
         assert (await store.backlog()).pending == 3
-        monkeypatch.setattr(store._sampler, "_whole_at", 0.0)
+        monkeypatch.setattr(store._sampler._whole, "_at", 0.0)
         again = await store.backlog()
         assert (again.pending, again.capped) == (3, False)
 

@@ -207,7 +207,7 @@ async def test_status_has_the_same_keys_with_any_server_down(db: Database, amqp:
     ):
         code, out, err = await command(environment(*urls), "status", "--json")
         seen = json.loads(out)
-        assert set(seen) == {"database", "broker", "backlog", "relay"}
+        assert set(seen) == {"database", "broker", "backlog", "table", "replicas", "failures", "relay"}
         assert set(seen["database"]) == set(seen["broker"]) == server
         assert (code, seen["database"]["reachable"], seen["broker"]["reachable"]) == wanted
         assert (seen["backlog"] or {"pending": None})["pending"] == (3 if urls[0] == db.url else None)

@@ -15,7 +15,19 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from structlog.testing import capture_logs
 
 from relay import log, outage
-from relay.model import Backlog, BellState, Doubt, Fault, Refusal, TickReport
+from relay.model import (
+    Backlog,
+    BellState,
+    Doubt,
+    FailedRow,
+    Fault,
+    Health,
+    Holder,
+    Refusal,
+    Replica,
+    Snapshot,
+    TickReport,
+)
 from relay.observe import EVENTS, LABELS, LIVE_SILENCE_S, METRICS, Observatory
 from relay.observe.events import tell
 from relay.observe.metrics import DB_OPS, OUTCOMES
@@ -138,6 +150,8 @@ def test_labels_are_closed_sets_of_the_words_of_the_model() -> None:
     assert set(LABELS["relay_rows_failed_total"]["reason"]) == set(map(str, Refusal))
     assert set(LABELS["relay_duplicates_possible_total"]["reason"]) == set(map(str, Doubt))
     assert set(LABELS["relay_outage_reason"]["reason"]) == set(map(str, Fault))
+    for name in ("relay_outbox_oldest_snapshot_age_seconds", "relay_outbox_oldest_snapshot_transactions"):
+        assert set(LABELS[name]["holder"]) == set(map(str, Holder))
 
 
 def test_both_formats_are_read_by_prometheus_and_name_the_same_metrics(seen: Observatory) -> None:
@@ -176,8 +190,11 @@ def counters(seen: Observatory) -> set[str]:
 
 
 def test_gauges_of_the_whole_table_say_how_to_add_them_up() -> None:
-    for name in ("relay_outbox_rows", "relay_outbox_rows_capped", "relay_outbox_oldest_pending_age_seconds"):
-        assert "use max, never sum" in METRICS[name]
+    of_the_table = {name for name in METRICS if name.startswith("relay_outbox_")} | {"relay_replicas"}
+    of_this_relay = {name for name in of_the_table if re.search("_timestamp_|_errors_|_complete$", name)}
+    tables_own = {"relay_outbox_last_autovacuum_timestamp_seconds", "relay_outbox_oldest_sent_timestamp_seconds"}
+    for name in of_the_table - of_this_relay | tables_own:
+        assert "use max, never sum" in METRICS[name], name
 
 
 def test_versions_and_numeric_settings_are_shown(seen: Observatory) -> None:
@@ -335,17 +352,21 @@ def test_an_unknown_operation_is_refused(seen: Observatory) -> None:
         seen.db("vacuum", 1.0)
 
 
-def test_deleted_rows_are_counted_from_the_first_sample_on_and_never_backwards(seen: Observatory) -> None:
-    def deleted() -> float:
-        return series(seen)["relay_cleanup_rows_deleted_total"]
+@pytest.mark.parametrize(
+    ("field", "metric"),
+    [("inserted", "relay_outbox_rows_inserted_total"), ("deleted", "relay_cleanup_rows_deleted_total")],
+)
+def test_rows_that_came_and_went_are_counted_from_the_first_sample_on_and_never_backwards(
+    seen: Observatory, field: str, metric: str
+) -> None:
+    def counted(so_far: int) -> float:
+        sample = {"inserted": 0, "deleted": 0, field: so_far}
+        seen.sampled(replace(a_backlog(), inserted=sample["inserted"], deleted=sample["deleted"]))
+        return series(seen)[metric]
 
-    seen.sampled(replace(a_backlog(), deleted=70_000))
-    assert deleted() == 0
-    seen.sampled(replace(a_backlog(), deleted=75_000))
-    assert deleted() == 5000
-    seen.sampled(replace(a_backlog(), deleted=0))  # Postgres crashed and counts anew
-    seen.sampled(replace(a_backlog(), deleted=10))
-    assert deleted() == 5010
+    assert [counted(70_000), counted(75_000)] == [0, 5000]
+    counted(0)  # Postgres crashed and counts anew
+    assert counted(10) == 5010
 
 
 # -- the backlog --------------------------------------------------------------------------------------------------
@@ -392,6 +413,130 @@ def test_failing_samples_are_all_counted_and_told_once_for_each_reason(seen: Obs
         ("backlog.sample_failed", "timeout"),
         ("backlog.sample_failed", "lost"),
         ("backlog.sample_recovered", None),
+    ]
+
+
+# -- the table's health -------------------------------------------------------------------------------------------
+
+
+def a_health() -> Health:
+    return Health(
+        live_tuples=1_000_000,
+        dead_tuples=250_000,
+        table_bytes=400_000_000,
+        index_bytes=50_000_000,
+        complete=True,
+        sampled_at=1_700_000_060.0,
+        last_autovacuum_at=1_700_000_000.0,
+        oldest_sent_at=1_690_000_000.0,
+        snapshots=(
+            Snapshot(Holder.REPLICATION_SLOT, 90_000, name="standby_2"),
+            Snapshot(Holder.TRANSACTION, 70_000, age_s=7200.1234, pid=4711, application="psql"),
+        ),
+        replicas=(Replica("relay-a", "1.2.3"), Replica("relay-b", "1.2.4")),
+        failures=(FailedRow(17, "unroutable", "unroutable: password=hunter2", 10, 1_699_999_999.5),),
+    )
+
+
+SNAPSHOT = 'relay_outbox_oldest_snapshot_%s{holder="%s"}'
+
+
+def test_a_look_at_the_table_sets_the_gauges(seen: Observatory) -> None:
+    before = series(seen)
+    seen.health_sampled(a_health())
+
+    assert changed(before, seen) == {
+        "relay_outbox_live_tuples": 1_000_000,
+        "relay_outbox_dead_tuples": 250_000,
+        "relay_outbox_table_bytes": 400_000_000,
+        "relay_outbox_index_bytes": 50_000_000,
+        "relay_outbox_last_autovacuum_timestamp_seconds": 1_700_000_000,
+        "relay_outbox_oldest_sent_timestamp_seconds": 1_690_000_000,
+        SNAPSHOT % ("transactions", "replication_slot"): 90_000,
+        SNAPSHOT % ("age_seconds", "transaction"): 7200.1234,
+        SNAPSHOT % ("transactions", "transaction"): 70_000,
+        "relay_outbox_health_complete": 1,
+        "relay_outbox_health_timestamp_seconds": 1_700_000_060,
+        "relay_replicas": 2,
+    }
+
+
+def test_a_snapshot_that_is_let_go_and_what_is_not_known_are_0(seen: Observatory) -> None:
+    before = series(seen)
+    seen.health_sampled(a_health())
+    seen.health_sampled(Health(0, 0, 0, 0, complete=False, sampled_at=1_700_000_120.0))
+
+    assert changed(before, seen) == {"relay_outbox_health_timestamp_seconds": 1_700_000_120}
+
+
+def test_the_status_tells_the_tables_health_without_a_password(seen: Observatory) -> None:
+    nothing: dict[str, object] = {"table": None, "replicas": [], "failures": []}
+    assert {name: seen.status()[name] for name in nothing} == nothing
+    seen.health_sampled(a_health())
+
+    assert {name: seen.status()[name] for name in nothing} == {
+        "table": {
+            "live_tuples": 1_000_000,
+            "dead_tuples": 250_000,
+            "table_bytes": 400_000_000,
+            "index_bytes": 50_000_000,
+            "last_autovacuum_at": "2023-11-14T22:13:20.000Z",
+            "oldest_sent_at": "2023-07-22T04:26:40.000Z",
+            "complete": True,
+            "sampled_at": "2023-11-14T22:14:20.000Z",
+            "snapshots": [
+                {
+                    "holder": "replication_slot",
+                    "age_seconds": None,
+                    "transactions": 90_000,
+                    "pid": None,
+                    "application": None,
+                    "name": "standby_2",
+                },
+                {
+                    "holder": "transaction",
+                    "age_seconds": 7200.123,
+                    "transactions": 70_000,
+                    "pid": 4711,
+                    "application": "psql",
+                    "name": None,
+                },
+            ],
+        },
+        "replicas": [{"name": "relay-a", "version": "1.2.3"}, {"name": "relay-b", "version": "1.2.4"}],
+        "failures": [
+            {
+                "row_id": 17,
+                "reason": "unroutable",
+                "error": "unroutable: password=****",
+                "failures": 10,
+                "at": "2023-11-14T22:13:19.500Z",
+            }
+        ],
+    }
+
+
+def test_what_was_never_vacuumed_or_sent_is_null(seen: Observatory) -> None:
+    seen.health_sampled(Health(0, 0, 0, 0, complete=False, sampled_at=1_700_000_120.0))
+
+    table = seen.status()["table"]
+    assert (table["last_autovacuum_at"], table["oldest_sent_at"], table["snapshots"]) == (None, None, [])
+
+
+def test_failing_looks_at_the_table_are_all_counted_and_told_once_for_each_reason(
+    seen: Observatory, logs: Logs
+) -> None:
+    for fault in (Fault.TIMEOUT, Fault.TIMEOUT, Fault.PERMISSION):
+        seen.health_failed(fault)
+    seen.health_sampled(a_health())
+    seen.health_sampled(a_health())
+
+    assert series(seen)["relay_outbox_health_errors_total"] == 3
+    assert series(seen)["relay_outbox_sample_errors_total"] == 0
+    assert [(line["event"], line["log_level"], line.get("reason")) for line in logs] == [
+        ("health.sample_failed", "warning", "timeout"),
+        ("health.sample_failed", "warning", "permission"),
+        ("health.sample_recovered", "info", None),
     ]
 
 
