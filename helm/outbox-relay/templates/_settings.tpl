@@ -20,6 +20,7 @@ ordering: {variable: RELAY_ORDERING, default: "none"}
 failedBlocksKey: {variable: RELAY_FAILED_BLOCKS_KEY, default: "false"}
 backlogSampleSeconds: {variable: RELAY_BACKLOG_SAMPLE_SECONDS, default: "10"}
 backlogCountCap: {variable: RELAY_BACKLOG_COUNT_CAP, default: "10000"}
+healthSampleSeconds: {variable: RELAY_HEALTH_SAMPLE_SECONDS, default: "60"}
 shutdownGraceSeconds: {variable: RELAY_SHUTDOWN_GRACE_SECONDS, default: "25"}
 heartbeatSeconds: {variable: RELAY_HEARTBEAT_SECONDS, default: "10"}
 httpHost: {variable: RELAY_HTTP_HOST, default: "0.0.0.0"}
