@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from relay.model import Backlog, BellState, Fault, Health, TickReport
 from relay.observe import telling
 from relay.observe.events import tell
+from relay.observe.history import History
 from relay.observe.metrics import DB_OPS, OUTCOMES, SIDES, Metrics, known
 from relay.observe.samples import Samples
-from relay.observe.side import Side, iso
+from relay.observe.side import Broker, Side, iso
 from relay.outage import Flowing, State
 
 LIVE_SILENCE_S = 60.0
@@ -17,25 +18,6 @@ LIVE_SILENCE_S = 60.0
 PROOF_OPS = frozenset({"claim", "settle", "renew", "ready"})
 """Operations that need the right table with the right grants; each failure of one opens an outage."""
 ROW_IDS_SHOWN = 20
-
-
-class Broker(Protocol):
-    """What the broker's adapter knows better than its answers tell."""
-
-    @property
-    def connected(self) -> bool:
-        """A connection is open."""
-        ...
-
-    @property
-    def blocked(self) -> bool:
-        """The broker blocks publishers."""
-        ...
-
-    @property
-    def latency_s(self) -> float | None:
-        """Seconds of the latest round trip."""
-        ...
 
 
 class Observatory:
@@ -67,7 +49,9 @@ class Observatory:
         self._schema_missing = ""
         """What was told last."""
         self._in_flight = 0
+        self._confirmed = 0
         self._confirmed_wall = 0.0
+        self._history = History(config.get("backlog_sample_seconds", 10.0))
 
     def tell(self, event: str, **fields: object) -> None:
         """Log an event that another part of the relay met. Raises KeyError for a name not in EVENTS."""
@@ -97,7 +81,8 @@ class Observatory:
             tell("tick", **telling.tick(report))
         if report.failed:
             tell("rows.failed", rows=sum(report.failed.values()), reasons=telling.counts(report.failed))
-        if report.outcomes.get("confirmed"):
+        if confirmed := report.outcomes.get("confirmed"):
+            self._confirmed += confirmed
             self._confirmed_wall = self._wall()
             metrics.last_confirm.set(self._confirmed_wall)
             self._sides["broker"].answer(report.publish_s)
@@ -122,6 +107,7 @@ class Observatory:
         event, fields = telling.change(before, after, lasted_s=seen.outage_lasts(now))
         if not isinstance(after, Flowing):
             fields["detail"] = self._redact(after.detail)
+            self._history.missed(side)
         seen.became(after, detail=fields.get("detail", ""), now=now, wall=self._wall())
         self._gauge(side, before, after)
         tell(event, side=side, **fields)
@@ -179,6 +165,10 @@ class Observatory:
     def sampled(self, backlog: Backlog) -> None:
         """Take a new sample of the backlog."""
         self._samples.take_backlog(backlog)
+        for side, seen in self._sides.items():
+            if not isinstance(seen.state, Flowing):
+                self._history.missed(side)
+        self._history.sampled(backlog, confirmed=self._confirmed, at=self._clock())
 
     def sample_failed(self, fault: Fault) -> None:
         """Count a sample that failed, and tell it when the reason is new."""
@@ -220,6 +210,7 @@ class Observatory:
             "in_flight_rows": self._in_flight,
             "last_turn_at": iso(self._turned_wall),
             "last_confirm_at": iso(self._confirmed_wall) if self._confirmed_wall else None,
+            "history": self._history.told(now=self._clock(), wall=self._wall()),
         }
 
     def metrics(self, accept: str = "") -> tuple[bytes, str]:

@@ -2,13 +2,32 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 from relay.model import Fault
 from relay.outage import Flowing, Outage, Probing, State
 
 THERE = frozenset({Fault.SCHEMA, Fault.PERMISSION, Fault.READ_ONLY})
 """Faults a server can only tell over a connection that works."""
+
+
+class Broker(Protocol):
+    """What the broker's adapter knows better than its answers tell."""
+
+    @property
+    def connected(self) -> bool:
+        """A connection is open."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """The broker blocks publishers."""
+        ...
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds of the latest round trip."""
+        ...
 
 
 @dataclass(slots=True)

@@ -169,6 +169,7 @@ async def test_the_status_is_json_of_the_known_shape(client: aiohttp.ClientSessi
         "in_flight_rows",
         "last_turn_at",
         "last_confirm_at",
+        "history",
     }
     for side in ("broker", "database"):
         assert {"state", "since", "connected", "latency_seconds"} <= set(body[side])

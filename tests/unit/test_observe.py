@@ -401,6 +401,35 @@ def test_a_sample_sets_the_gauges_and_the_status(seen: Observatory) -> None:
     }
 
 
+def test_the_samples_of_the_last_hour_are_told_with_what_came_in_and_went_out(seen: Observatory, clock: Clock) -> None:
+    seen.sampled(replace(a_backlog(), inserted=500))
+    seen.ticked(TickReport(claimed=40, outcomes={"confirmed": 30, Refusal.UNROUTABLE: 10}))
+    seen.ticked(TickReport(claimed=20, outcomes={"confirmed": 20}))
+    clock.now += 10
+    seen.sampled(replace(a_backlog(), inserted=600))
+    clock.now += 5
+
+    history = seen.status()["history"]
+    assert history["every_seconds"] == 10
+    assert [(each["at"], each["in_per_second"], each["out_per_second"]) for each in history["points"]] == [
+        ("1970-01-01T00:16:40.000Z", None, None),
+        ("1970-01-01T00:16:50.000Z", 10, 5),
+    ]
+
+
+def test_an_outage_is_in_the_history_from_its_beginning_to_its_end_however_short(
+    seen: Observatory, clock: Clock
+) -> None:
+    began = an_outage()
+    for changes in ((), began, (), (began[1], Flowing()), (*an_outage(), Flowing())):
+        walk(seen, "broker", *changes)
+        clock.now += 10
+        seen.sampled(a_backlog())
+
+    told = [each["outage"] for each in seen.status()["history"]["points"]]
+    assert told == [None, "broker", "broker", None, "broker"]
+
+
 def test_failing_samples_are_all_counted_and_told_once_for_each_reason(seen: Observatory, logs: Logs) -> None:
     for fault in (Fault.TIMEOUT, Fault.TIMEOUT, Fault.LOST):
         seen.sample_failed(fault)
