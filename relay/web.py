@@ -10,9 +10,15 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from relay import page
+
 CLOSE_S = 1.0
 """Longest wait for a page that is being read when the relay stops."""
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "outbox-relay"}
+_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "outbox-relay",
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,6 +33,8 @@ class Pages:
     status: Callable[[], Mapping[str, Any]]
     metrics: Callable[[str], tuple[bytes, str]]
     """Takes the Accept header, gives the body and its content type."""
+    for_people: bool = True
+    """Serve the status as a page at `/` as well."""
 
 
 class Web:
@@ -77,6 +85,11 @@ def _app(pages: Pages) -> web.Application:
     async def status(_: web.Request) -> web.Response:
         return _json(pages.status())
 
+    async def people(request: web.Request) -> web.Response:
+        text = page.html(pages.status(), refresh=request.query.get("refresh") != "off")
+        headers = {"Content-Security-Policy": page.policy(), "Referrer-Policy": "no-referrer"}
+        return web.Response(text=text, content_type="text/html", headers=headers)
+
     async def metrics(request: web.Request) -> web.Response:
         body, content_type = pages.metrics(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type})
@@ -84,6 +97,7 @@ def _app(pages: Pages) -> web.Application:
     app = web.Application(middlewares=[_errors_as_json])
     app.on_response_prepare.append(_mark)
     for path, handler in {
+        **({"/": people} if pages.for_people else {}),
         "/livez": live,
         "/health": live,
         "/readyz": ready,

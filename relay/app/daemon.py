@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 from relay import __version__, log
 from relay.app.samples import Sample, keep
@@ -25,7 +27,8 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
     """
     log.configure(level=settings.log_level, form=settings.log_format)
     seen = Observatory(version=__version__, name=settings.name, config=settings.numbers(), redact=log.redact)
-    seen.tell("relay.starting", version=__version__, settings=effective(settings))
+    shown = effective(settings)
+    seen.tell("relay.starting", version=__version__, settings=shown)
     store, publisher = store_of(settings, seen.db), publisher_of(settings)
     seen.watch_broker(publisher)
     bell = doorbell_of(settings, store, seen)
@@ -36,7 +39,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
         stack.push_async_callback(store.close)
         stack.push_async_callback(bell.close)
         stack.push_async_callback(publisher.close, CLOSE_S)
-        pages = Pages(live=seen.live, ready=seen.ready, status=seen.status, metrics=seen.metrics)
+        pages = _pages(seen, shown if settings.status_page else None)
         await stack.enter_async_context(Web(pages, host=settings.http_host, port=settings.http_port, tell=seen.tell))
         sampler = asyncio.create_task(keep(*_samples(store, seen, settings)), name="sampler")
         stack.push_async_callback(_end, sampler)
@@ -53,6 +56,15 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
     if code == DONE:
         seen.tell("relay.stopped")
     return code
+
+
+def _pages(seen: Observatory, config: Mapping[str, str] | None) -> Pages:
+    """Return what is served; without a configuration to show neither that nor the page for people."""
+
+    def status() -> dict[str, Any]:
+        return seen.status() | {"config": config}
+
+    return Pages(seen.live, seen.ready, status, seen.metrics, for_people=config is not None)
 
 
 def _samples(store: PostgresStore, seen: Observatory, settings: Settings) -> tuple[Sample, ...]:

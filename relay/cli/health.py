@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from relay.cli.says import duration
 from relay.model import FailedRow, Health, Holder, Snapshot
+from relay.page.words import duration
 
 SHOWN = 3
 """Failed rows that are shown; the page and --json have more."""

@@ -1,15 +1,30 @@
 """The relay on this host, asked over its own pages."""
 
 import http.client
+import json
 import os
+from typing import Any
 
 TIMEOUT_S = 3.0
 HOST, PORT = "0.0.0.0", "9464"
+NOT_OURS = "something else than a relay answers at RELAY_HTTP_PORT"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class NoAnswer(Exception):
     """No relay answers there; the text says where and why."""
+
+
+def status() -> dict[str, Any]:
+    """Return what the relay tells of itself. Raises NoAnswer, also when something else answers."""
+    _, text = ask("/status")
+    try:
+        page = json.loads(text)
+    except ValueError:
+        page = None
+    if isinstance(page, dict) and {"name", "version", "broker", "database"} <= page.keys():
+        return page
+    raise NoAnswer(NOT_OURS)
 
 
 def ask(path: str) -> tuple[int, str]:

@@ -8,7 +8,9 @@ import rich_click as click
 
 from relay.cli import health
 from relay.cli.exits import DONE, FAILURE, PROBLEMS, UNREACHABLE
-from relay.cli.says import as_json, duration, paint
+from relay.cli.local import NOT_OURS
+from relay.cli.says import as_json, paint
+from relay.page.words import duration
 
 if TYPE_CHECKING:
     from relay.app import Server, Status
@@ -126,20 +128,13 @@ def _look(known: "Settings", *, as_json: bool) -> tuple[str, int]:
 
 
 def _local() -> dict[str, Any] | str:
-    """Return the status page of the relay on this host, or why there is none."""
+    """Return what the relay on this host tells of itself, or why there is none."""
     from relay.cli import local
 
     try:
-        _, text = local.ask("/status")
-        page = json.loads(text)
+        return local.status()
     except local.NoAnswer as error:
         return str(error)
-    except ValueError:
-        page = None
-    return page if isinstance(page, dict) and {"name", "version", "broker", "database"} <= page.keys() else _NOT_OURS
-
-
-_NOT_OURS = "something else than a relay answers at RELAY_HTTP_PORT"
 
 
 def _lines(seen: "Status", relay: dict[str, Any] | str) -> Iterable[tuple[str, str]]:
@@ -167,7 +162,7 @@ def _summary(page: dict[str, Any]) -> str:
         sides = ", ".join(f"{side} {page[side]['state']}" for side in ("database", "broker"))
         return f"{page['name']} {page['version']}, up {duration(float(page['uptime_seconds']))}: {sides}"
     except (KeyError, TypeError, ValueError):
-        return _NOT_OURS
+        return NOT_OURS
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

@@ -130,6 +130,11 @@ class Settings(BaseSettings):
         json_schema_extra=_allowed("an address or a host name"),
     )
     http_port: int = Field(9464, ge=0, le=65_535, description="Port of these pages; 0 picks a free one and logs it.")
+    status_page: bool = Field(
+        default=True,
+        description="Serve the status page at `/`, and tell the configuration in `/status`; false does neither.",
+        json_schema_extra=_allowed("true or false"),
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Least important log line that is written."
     )

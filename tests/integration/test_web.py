@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from relay import log
+from relay import log, page
 from relay.model import Fault
 from relay.observe import Observatory
 from relay.outage import Flowing, Outage
@@ -175,26 +176,58 @@ async def test_the_status_is_json_of_the_known_shape(client: aiohttp.ClientSessi
         assert {"state", "since", "connected", "latency_seconds"} <= set(body[side])
 
 
+async def test_the_status_can_be_read_by_people(client: aiohttp.ClientSession, seen: Observatory) -> None:
+    seen.db("ready", 0.01)
+    seen.state_changed("broker", Flowing(), Outage(Fault.REFUSED, "nobody <b>there</b>", since=0, probes=0, next_at=1))
+    status, text, headers = await fetch(client, "/")
+
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert text.startswith("<!DOCTYPE html>\n<html")
+    assert "refused: nobody &lt;b&gt;there&lt;/b&gt;" in text
+    assert 'http-equiv="refresh"' in text
+    assert 'http-equiv="refresh"' not in (await fetch(client, "/?refresh=off"))[1]
+
+
+async def test_the_page_lets_a_browser_fetch_run_frame_and_tell_nothing(client: aiohttp.ClientSession) -> None:
+    _, _, headers = await fetch(client, "/")
+
+    assert headers["Content-Security-Policy"] == page.policy()
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert (headers["Referrer-Policy"], headers["X-Content-Type-Options"]) == ("no-referrer", "nosniff")
+
+
+async def test_the_page_for_people_can_be_left_out(seen: Observatory, told: Told) -> None:
+    without = replace(pages_of(seen), for_people=False)
+    async with (
+        Web(without, host=LOCAL, port=0, tell=told) as web,
+        aiohttp.ClientSession(f"http://{LOCAL}:{web.port}") as client,
+    ):
+        status, body, _ = await fetch(client, "/")
+        assert (status, "/" in body["pages"]) == (404, False)
+        assert (await fetch(client, "/status"))[0] == 200
+
+
 async def test_no_page_shows_a_password(client: aiohttp.ClientSession, seen: Observatory) -> None:
     leaky = Outage(Fault.AUTH, "amqp://svc:hunter2@mq password='hunter2'", since=0, probes=0, next_at=1)
     seen.state_changed("broker", Flowing(), leaky)
     seen.state_changed("database", Flowing(), leaky)
 
-    for path in ("/livez", "/readyz", "/status", "/metrics"):
+    for path in ("/", "/livez", "/readyz", "/status", "/metrics"):
         assert "hunter2" not in str(await fetch(client, path))
 
 
-@pytest.mark.parametrize("path", ["/", "/livez/", "/admin", "/metrics/x", "/%2e%2e/etc/passwd"])
+@pytest.mark.parametrize("path", ["/index.html", "/livez/", "/admin", "/metrics/x", "/%2e%2e/etc/passwd"])
 async def test_elsewhere_there_is_nothing_but_json_that_names_the_pages(
     client: aiohttp.ClientSession, path: str
 ) -> None:
     status, body, _ = await fetch(client, path)
 
     assert status == 404
-    assert body == {"error": "Not Found", "pages": ["/health", "/livez", "/metrics", "/ready", "/readyz", "/status"]}
+    pages = ["/", "/health", "/livez", "/metrics", "/ready", "/readyz", "/status"]
+    assert body == {"error": "Not Found", "pages": pages}
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/status", "/metrics", "/health", "/ready"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/status", "/metrics", "/health", "/ready"])
 async def test_a_page_can_be_asked_for_its_head(client: aiohttp.ClientSession, path: str) -> None:
     status, body, headers = await fetch(client, path, method="HEAD")
 
@@ -204,7 +237,7 @@ async def test_a_page_can_be_asked_for_its_head(client: aiohttp.ClientSession, p
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-@pytest.mark.parametrize("path", ["/livez", "/status", "/metrics"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/status", "/metrics"])
 async def test_nothing_can_be_changed(client: aiohttp.ClientSession, path: str, method: str) -> None:
     status, body, headers = await fetch(client, path, method=method, data=b"x")
 
@@ -212,7 +245,7 @@ async def test_nothing_can_be_changed(client: aiohttp.ClientSession, path: str, 
 
 
 async def test_answers_are_not_to_be_cached_and_name_no_version(client: aiohttp.ClientSession) -> None:
-    for path in ("/livez", "/metrics", "/nothing"):
+    for path in ("/", "/livez", "/metrics", "/nothing"):
         _, _, headers = await fetch(client, path)
 
         assert (headers["Cache-Control"], headers["Server"]) == ("no-store", "outbox-relay")

@@ -40,6 +40,7 @@ DESIGNED = {
     "RELAY_HEARTBEAT_SECONDS": "10",
     "RELAY_HTTP_HOST": "0.0.0.0",
     "RELAY_HTTP_PORT": "9464",
+    "RELAY_STATUS_PAGE": "true",
     "RELAY_LOG_LEVEL": "info",
     "RELAY_LOG_FORMAT": "json",
     "RELAY_NAME": "the host name",

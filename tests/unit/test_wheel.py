@@ -28,11 +28,11 @@ def names(wheel: zipfile.Path) -> set[str]:
     return {name for name in wheel.root.namelist() if not name.endswith("/")}
 
 
-def test_every_module_query_and_type_marker_is_in_the_wheel(wheel: zipfile.Path) -> None:
+def test_every_module_query_style_sheet_and_type_marker_is_in_the_wheel(wheel: zipfile.Path) -> None:
     there = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "relay").rglob("*")
-        if path.is_file() and path.suffix in {".py", ".sql", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".sql", ".css", ".typed"}
     }
 
     assert {name for name in names(wheel) if name.startswith("relay/") and "/migrations/" not in name} == there
