@@ -16,6 +16,7 @@ from relay.cli.exits import DONE, FAILURE, exit_for
 from relay.cli.look import check, config, status
 from relay.cli.operate import cleanup, migrate, retry
 from relay.cli.says import flush, prepare
+from relay.cli.top import top
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -36,7 +37,7 @@ def version() -> None:
     click.echo(__version__)
 
 
-for command in (run, check, config, status, migrate, doorbell, cleanup, retry, healthcheck):
+for command in (run, check, config, status, top, migrate, doorbell, cleanup, retry, healthcheck):
     cli.add_command(command)
 
 
