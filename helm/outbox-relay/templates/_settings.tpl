@@ -25,6 +25,7 @@ shutdownGraceSeconds: {variable: RELAY_SHUTDOWN_GRACE_SECONDS, default: "25"}
 heartbeatSeconds: {variable: RELAY_HEARTBEAT_SECONDS, default: "10"}
 httpHost: {variable: RELAY_HTTP_HOST, default: "0.0.0.0"}
 httpPort: {variable: RELAY_HTTP_PORT, default: "9464"}
+statusPage: {variable: RELAY_STATUS_PAGE, default: "true"}
 logLevel: {variable: RELAY_LOG_LEVEL, default: "info"}
 logFormat: {variable: RELAY_LOG_FORMAT, default: "json"}
 name: {variable: RELAY_NAME, default: "the host name"}
