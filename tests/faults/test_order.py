@@ -8,6 +8,8 @@ from random import Random
 import pytest
 
 from relay import migrate
+from services.pgbouncer import PgBouncer
+from services.postgres import PostgresServer
 from tests.builders import Amqp, Database, eventually
 from tests.running import RelayProcess, command, environment, relay
 
@@ -65,6 +67,21 @@ async def test_two_relays_keep_the_order_of_every_key(outbox: Database, amqp: Am
     assert overtaken(arrived, keys) == []
     if kind == "hardly any":
         assert arrived != sorted(arrived), "nothing holds back a row without a key"
+
+
+async def test_relays_behind_a_transaction_pooler_keep_the_order_too(
+    outbox: Database, amqp: Amqp, postgres: PostgresServer, own_pgbouncer: Callable[..., PgBouncer]
+) -> None:
+    """Who still writes is asked of the server, not of the session, and a claim's statements share a transaction."""
+    pooler = await asyncio.to_thread(own_pgbouncer, postgres, default_pool_size="2")
+    pooled = Database(pooler.url(outbox.name), outbox.name)
+    keys = await keyed(outbox, map(KEYS["uniform"], range(1500)))
+    drain = {**ORDERED, "BATCH_SIZE": 50}
+    async with relay(pooled, amqp, "--drain", **drain) as one, relay(pooled, amqp, "--drain", **drain) as two:
+        assert [await process.ended(60) for process in (one, two)] == [0, 0]
+        assert all(process.seen("tick") for process in (one, two)), "one did it all, so nothing was shown"
+    arrived = await firsts(amqp)
+    assert (sorted(arrived), overtaken(arrived, keys)) == (sorted(keys), [])
 
 
 async def test_a_poison_row_holds_its_key_until_it_is_given_up_and_no_other_key(outbox: Database, amqp: Amqp) -> None:
