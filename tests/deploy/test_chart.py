@@ -49,6 +49,12 @@ def test_helm_finds_nothing_to_say(path: Path) -> None:
     assert [each for each in report["messages"] if each["severity"] > 1] == []
 
 
+def test_the_chart_can_be_linted_before_anything_is_set() -> None:
+    """As workflows do: what is required is not missed by `helm lint`, as long as the templates say `required`."""
+    assert not helm_python.lint(tools.CHART, {}, strict=True, kube_version=charts.KUBE_VERSION)["errors"]
+    assert "0 chart(s) failed" in tools.run([tools.HELM3, "lint", "--strict", tools.CHART])
+
+
 @every_case
 def test_kubernetes_knows_every_field(path: Path) -> None:
     for each in charts.render(charts.case(path)):

@@ -88,8 +88,8 @@
 {{- end -}}
 {{- $elsewhere := not (empty .Values.envFrom) -}}
 {{- range .Values.extraEnv }}{{ if eq .name "RELAY_EXCHANGE" }}{{ $elsewhere = true }}{{ end }}{{ end -}}
-{{- if not (or $is.exchange $elsewhere) -}}
-{{- fail "settings.exchange is required: the exchange of rows that name none; amq.default is the default exchange" -}}
+{{- if not $elsewhere -}}
+{{- $_ := required "settings.exchange is required: the exchange of rows that name none; amq.default is the default exchange" $is.exchange -}}
 {{- end -}}
 {{- if lt $is.leaseSeconds (addf $is.confirmTimeoutSeconds 20.0) -}}
 {{- fail "settings.leaseSeconds: too short; it must be at least settings.confirmTimeoutSeconds + 20, or another relay takes rows still in flight" -}}

@@ -27,13 +27,11 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
 
 {{/* Refuses a server that nobody can find: dict what, server, example. */}}
 {{- define "outbox-relay.checkServer" -}}
-{{- if not (or .server.secretName .server.file) -}}
-{{- fail (printf "%s.secretName is required: the Secret with the URL, which must exist; %s" .what .example) -}}
-{{- end -}}
+{{- $said := printf "%s.secretName is required: the Secret with the URL, which must exist; %s" .what .example -}}
+{{- $_ := required $said (or .server.secretName .server.file) -}}
 {{- if not (or .server.urlKey .server.file) -}}
-{{- if not (or .server.parts.host .server.parts.hostKey) -}}
-{{- fail (printf "%s.parts.host is required, or %s.parts.hostKey: without %s.urlKey the URL is put together of the parts" .what .what .what) -}}
-{{- end -}}
+{{- $said := printf "%s.parts.host is required, or %s.parts.hostKey: without %s.urlKey the URL is put together of the parts" .what .what .what -}}
+{{- $_ := required $said (or .server.parts.host .server.parts.hostKey) -}}
 {{- end -}}
 {{- end }}
 
@@ -48,9 +46,8 @@ no URL, its parts become variables from which Kubernetes puts the URL together. 
   value: {{ .file | quote }}
 {{- else if not .urlKey }}
 {{- $parts := .parts -}}
-{{- if not (or $parts.name $parts.nameKey) -}}
-{{- fail "database.parts.name is required, or database.parts.nameKey: without database.urlKey the URL is put together of the parts" -}}
-{{- end }}
+{{- $said := "database.parts.name is required, or database.parts.nameKey: without database.urlKey the URL is put together of the parts" }}
+{{- $_ := required $said (or $parts.name $parts.nameKey) }}
 # libpq reads these two itself, so that any character may stand in them.
 {{ include "outbox-relay.secretVariable" (dict "name" "PGUSER" "secret" $secret "key" $parts.usernameKey) }}
 {{ include "outbox-relay.secretVariable" (dict "name" "PGPASSWORD" "secret" $secret "key" $parts.passwordKey) }}
