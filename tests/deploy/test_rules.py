@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are not in the lock
 
 from relay.observe import METRICS
-from relay.observe.metrics import _DELAY_BOUNDS
+from relay.observe.metrics import _DELAY_BOUNDS, Metrics
 from relay.settings import reference
 from tests.deploy import fleet, tools
 from tests.deploy.rulebook import RULES, RUNBOOK, alerts, groups, metrics, records, rules
@@ -43,9 +44,27 @@ def test_prometheus_takes_the_rules_as_they_are() -> None:
     assert f"{len(rules())} rules found" in tools.run(["promtool", "check", "rules", RULES])
 
 
+def test_prometheus_finds_nothing_wrong_with_the_metrics_themselves() -> None:
+    """Names, units, help: promtool's own lint, which ends with 3 when it has something to say."""
+    lasted = {"broker": 0.0, "database": 0.0}
+    exposed_now, _ = Metrics(version="0", config={"batch_size": 500}, outage_seconds=lambda: lasted).exposed("")
+    assert tools.run(["promtool", "check", "metrics"], text=exposed_now.decode()) == ""
+
+
+def test_prometheus_takes_what_compose_tells_it(tmp_path: Path) -> None:
+    for path in (tools.ROOT / "watch" / "prometheus.yml", RULES):  # as compose.yaml mounts them, side by side
+        shutil.copy(path, tmp_path)
+    assert f"{len(rules())} rules found" in tools.run(["promtool", "check", "config", tmp_path / "prometheus.yml"])
+
+
 def test_the_alerts_are_those_that_were_agreed() -> None:
     assert {name for name, rule in alerts().items() if rule["labels"] == {"severity": "critical"}} == WAKE
     assert {name for name, rule in alerts().items() if rule["labels"] == {"severity": "warning"}} == AGREED - WAKE
+
+
+def test_the_readme_lists_every_alert_with_its_severity() -> None:
+    table = re.findall(r"^\| `(Outbox\w+)` \| (\w+) \|", (tools.ROOT / "README.md").read_text(), re.MULTILINE)
+    assert table == [(name, rule["labels"]["severity"]) for name, rule in alerts().items()]
 
 
 def test_names_are_unique() -> None:

@@ -144,4 +144,77 @@ def test_the_made_topology_is_a_program_that_declares_the_exchange_of_the_settin
 
 def test_every_image_in_compose_has_a_version() -> None:
     for name, service in compose()["services"].items():
-        assert re.search(r":(\d|dev)", PurePosixPath(service["image"]).name), name
+        assert re.search(r":(v?\d|dev)", PurePosixPath(service["image"]).name), name
+
+
+def mounted(service: str) -> dict[str, str]:
+    """Return what a service has from this repository: where it finds it, and where it lies here."""
+    mounts = (mount.split(":") for mount in compose()["services"][service]["volumes"] if mount.startswith("."))
+    return {there: here for here, there, *_ in mounts}
+
+
+def provisioned(service: str, at: str) -> dict[str, Any]:
+    """Return what a service is told by a file at that place."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / mounted(service)[at]).read_text())
+    return document
+
+
+def test_who_only_wants_the_relay_gets_no_more() -> None:
+    services = compose()["services"]
+
+    assert {name for name, service in services.items() if service.get("profiles")} == {"prometheus", "grafana"}
+    assert services["prometheus"]["profiles"] == services["grafana"]["profiles"] == ["watch"]
+
+
+def test_prometheus_and_grafana_can_be_seen_from_this_machine_only_and_gain_nothing() -> None:
+    for name, port in (("prometheus", 9090), ("grafana", 3000)):
+        service = compose()["services"][name]
+        assert service["ports"] == [f"127.0.0.1:${{{name.upper()}_PORT:-{port}}}:{port}"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_what_is_mounted_is_there_and_cannot_be_written_to() -> None:
+    for name in ("prometheus", "grafana"):
+        sources = [mount for mount in compose()["services"][name]["volumes"] if mount.startswith(".")]
+        assert sources
+        assert [mount for mount in sources if not (ROOT / mount.split(":")[0]).is_file()] == []
+        assert [mount for mount in sources if not mount.endswith(":ro")] == []
+
+
+def test_prometheus_reads_every_relay_on_its_port_and_the_rules_of_the_chart() -> None:
+    [port] = [entry.default for entry in reference() if entry.name == "RELAY_HTTP_PORT"]
+    told = provisioned("prometheus", "/etc/prometheus/prometheus.yml")
+    [job] = told["scrape_configs"]
+    [found] = job["dns_sd_configs"]
+
+    assert found["names"] == ["relay"]
+    assert str(found["port"]) == port
+    assert {label["target_label"] for label in job["relabel_configs"]} == {"namespace", "pod"}
+    assert told["rule_files"] == ["rules.yaml"]
+    assert mounted("prometheus")["/etc/prometheus/rules.yaml"] == "./helm/outbox-relay/files/rules.yaml"
+
+
+def test_grafana_shows_the_dashboard_of_the_chart_at_once_to_anybody_and_lets_nobody_change_it() -> None:
+    [source] = provisioned("grafana", "/etc/grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+    [provider] = provisioned("grafana", "/etc/grafana/provisioning/dashboards/outbox-relay.yaml")["providers"]
+    environment = compose()["services"]["grafana"]["environment"]
+    home = PurePosixPath(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    dashboard = json.loads((ROOT / mounted("grafana")[str(home)]).read_text())
+    [chosen] = [variable for variable in dashboard["templating"]["list"] if variable["name"] == "datasource"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert (source["uid"], source["type"], source["isDefault"]) == (chosen["current"]["value"], chosen["query"], True)
+    assert provider["options"]["path"] == str(home.parent)
+    assert not provider["allowUiUpdates"]
+    assert (environment["GF_AUTH_ANONYMOUS_ENABLED"], environment["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+def test_grafana_reads_as_often_as_prometheus_does() -> None:
+    [source] = provisioned("grafana", "/etc/grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+
+    assert (
+        source["jsonData"]["timeInterval"]
+        == provisioned("prometheus", "/etc/prometheus/prometheus.yml")["global"]["scrape_interval"]
+    )
