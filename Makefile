@@ -37,7 +37,7 @@ test: servers  ## Run the whole suite against real servers and hold the coverage
 	@$(BIN)/python -m coverage report --include '$(PURE)' --show-missing --fail-under 100
 
 .PHONY: test-deploy
-test-deploy: EXTRAS := prometheus chromium npm
+test-deploy: EXTRAS := prometheus chromium npm postgresql rabbitmq-server
 test-deploy: servers  ## Check the chart, alerts, dashboard, page and runbook with the tools of their trade (some minutes).
 	@tools/make-checkers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/deploy

@@ -22,7 +22,13 @@ CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/relay-no-cluster.
 """Without it Debian's package makes a cluster named main on port 5432."""
 EXTRAS = {"pgbouncer": pgbouncer.binary}
 """Servers that only some tests stand on."""
-TOOLS = {"prometheus": "promtool", "chromium": "chromium", "npm": "npm"}
+TOOLS = {
+    "prometheus": "promtool",
+    "chromium": "chromium",
+    "npm": "npm",
+    "postgresql": "pg_restore",
+    "rabbitmq-server": "rabbitmqctl",
+}
 """Debian packages that only some tests use, and a command of each; no container stands in for them."""
 EXTRA_PATH = "/usr/sbin:/sbin"
 
@@ -40,7 +46,8 @@ def missing(extras: Sequence[str] = ()) -> list[str]:
         ("rabbitmq-server", AMQP_VARIABLE, rabbitmq_binaries.binaries),
     )
     servers = [name for name, variable, find in wanted if not os.environ.get(variable) and not has_binaries(find)]
-    return servers + [name for name in extras if name in EXTRAS and not has_binaries(EXTRAS[name])] + tools
+    extra_servers = [name for name in extras if name in EXTRAS and not has_binaries(EXTRAS[name])]
+    return list(dict.fromkeys(servers + extra_servers + tools))
 
 
 def root_prefix() -> list[str] | None:
