@@ -10,12 +10,13 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 
 from relay import migrate
 from relay.model import Claim, Refusal, Retry, Sent
-from relay.store import PostgresStore
+from relay.store import PostgresStore, pool, postgres
 from services.postgres import Postgres
 from tests.builders import eventually
 from tests.stores import a_store
@@ -180,6 +181,8 @@ def a_server() -> Iterator[Postgres]:
         server.close()
 
 
+@patch.object(pool, "FRESH_S", 600.0)  # no pause of a busy machine makes the store ask whether the server is there
+@patch.object(postgres, "PROOF_S", 600.0)
 async def found(server: Postgres) -> dict[str, Counters]:
     """Every counter of every scenario."""
     return {name: await scenario(Table(server, name)) for name, scenario in SCENARIOS.items()}
