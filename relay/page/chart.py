@@ -13,7 +13,7 @@ from relay.page.words import count, duration
 
 WIDTH, HEIGHT = 1000, 400
 """Fine enough for whole coordinates: they are written and read quickly."""
-WINDOWS_S = (120, 300, 600, 900, 1800, 3600)
+WINDOWS_S = (60, 120, 300, 600, 900, 1800, 3600)
 """A young relay's history fills the picture as well."""
 GAP = 2.5
 """Points further apart than this many times the spacing are not joined."""
@@ -40,6 +40,7 @@ def chart(title: str, points: Sequence[Point], lines: Sequence[Line], *, every_s
     """Draw lines over the last hour, or over as much of it as there is."""
     write = duration if ages else count
     window_s = window(points)
+    points = [point for point in points if point.ago_s <= window_s]
     highest = max((value for line in lines for point in points if (value := line.value(point)) is not None), default=0)
     top = age_top(highest) if ages else rate_top(highest)
     told = "; ".join(_told(line, points, write) for line in lines)
@@ -55,7 +56,7 @@ def chart(title: str, points: Sequence[Point], lines: Sequence[Line], *, every_s
         role="img",
         aria_label=f"{title}, the last {duration(window_s)}: {told}",
     )
-    scale = (tag("span", write(value)) for value in (top, top / 2, 0))
+    scale = (tag("span", text) for text in (write(top), write(top / 2), "0"))
     return tag(
         "figure",
         tag("figcaption", tag("h3", title), _legend(lines, points, write)),
@@ -74,7 +75,7 @@ def _told(line: Line, points: Sequence[Point], write: Callable[[float], str]) ->
     values = [value for point in points if (value := line.value(point)) is not None]
     if not values:
         return f"{line.name}: no samples yet"
-    return f"{line.name}: now {write(values[-1])}, highest {write(max(values))}"
+    return f"{line.name} now {write(values[-1])}, highest {write(max(values))}"
 
 
 def _legend(lines: Sequence[Line], points: Sequence[Point], write: Callable[[float], str]) -> Markup:

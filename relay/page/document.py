@@ -116,7 +116,7 @@ def _side(side: Side) -> Markup:
 
 
 def _number(number: Number) -> Markup:
-    unit = join(" ", tag("span", number.unit, class_="unit")) if number.unit else join()
+    unit = tag("span", f" {number.unit}", class_="unit") if number.unit else join()
     return tag(
         "div",
         tag("dt", number.label),
@@ -128,8 +128,8 @@ def _number(number: Number) -> Markup:
 def _charts(seen: Reading) -> Markup:
     age = Line("oldest", "age", lambda point: point.age_s, filled=True)
     rates = (
-        Line("out, this relay", "out", lambda point: point.out_rate, filled=True),
-        Line("in, whole table", "in", lambda point: point.in_rate),
+        Line("out", "out", lambda point: point.out_rate, filled=True),
+        Line("in", "in", lambda point: point.in_rate),
     )
     pictures = (
         chart("Age of the oldest row", seen.points, (age,), every_s=seen.every_s, ages=True),

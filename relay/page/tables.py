@@ -20,7 +20,8 @@ HOLDERS: Mapping[str, str] = {
 def failures(seen: Reading) -> Markup:
     """Tell the newest rows that were given up, and why; never what is in them."""
     if not seen.failures:
-        return _card("Newest failures", tag("p", "No row has failed.", class_="soft"))
+        nothing = "Not looked at yet." if seen.table is None else "No row has failed."
+        return _card("Newest failures", tag("p", nothing, class_="soft"))
     rows = [
         tag(
             "tr",

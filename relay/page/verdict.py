@@ -11,7 +11,7 @@ LATE_S, OLD_S = 60.0, 300.0
 """Ages of the oldest row from which its number is coloured; at the second the alert OutboxBacklogTooOld begins."""
 KEEPS_UP_S = 5.0
 """With an oldest row younger than this there is nothing to work off: what waits is on its way."""
-RATE_S = 30.0
+RATE_S = 10.0
 """The rates that are shown as numbers are means over about this long."""
 PACE_S = 120.0
 """The pace at which the backlog shrinks is taken over this long, and over two points at least."""
@@ -130,7 +130,7 @@ def _waiting(backlog: Backlog) -> Number:
 
 
 def _failed(backlog: Backlog) -> Number:
-    note = "given up; requeue or delete" if backlog.failed else "none given up"
+    note = "need a person" if backlog.failed else "none given up"
     return Number("Failed", count(backlog.failed), "rows", note, Tone.WARN if backlog.failed else Tone.PLAIN)
 
 

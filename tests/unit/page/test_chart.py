@@ -28,10 +28,12 @@ def test_a_scale_of_rates_ends_in_a_round_number_that_holds_them(highest: float,
     assert rate_top(highest) == top
 
 
-@pytest.mark.parametrize(("oldest_s", "seconds"), [(0, 120), (119, 120), (121, 300), (3000, 3600), (4000, 3600)])
+@pytest.mark.parametrize(
+    ("oldest_s", "seconds"), [(0, 60), (60, 60), (61, 120), (121, 300), (3000, 3600), (4000, 3600)]
+)
 def test_a_young_history_fills_the_picture(oldest_s: float, seconds: int) -> None:
     assert window(points((oldest_s, 1, 1, False), (0, 1, 1, False))) == seconds
-    assert window([]) == 120
+    assert window([]) == 60
 
 
 def test_a_line_breaks_where_no_sample_was_taken_and_where_there_is_no_value() -> None:
@@ -52,6 +54,12 @@ def test_a_line_goes_from_the_left_to_now_and_from_the_bottom_to_the_top() -> No
 
     assert stroke == f"M0 {HEIGHT}L166 0M{WIDTH} {HEIGHT // 2}L{WIDTH} {HEIGHT // 2}"
     assert ground.endswith(f"L{WIDTH} {HEIGHT}Z")
+
+
+def test_what_is_older_than_the_picture_is_not_drawn_at_its_edge() -> None:
+    hour = [(3600.0, 1.0, 1.0, False), (3595.0, 1.0, 1.0, False)]
+
+    assert drawn((3700.0, 60.0, 1.0, True), *hour) == drawn(*hour)
 
 
 def test_an_outage_has_a_ground_as_wide_as_it_was_long_and_a_word_in_the_legend() -> None:

@@ -66,7 +66,7 @@ def test_it_shows_all_there_is_to_know() -> None:
         "Waiting 12 rows 3 to be retried",
         "Out 270 rows/s this relay, 7 in hand",
         "Time to empty now",
-        "Failed 2 rows given up; requeue or delete",
+        "Failed 2 rows need a person",
         "88123 unroutable 10 times 13:37:05 UTC unroutable: 312",
         "87001 invalid once 2026-11-25 13:40:05 UTC invalid: header",
         "Replicas: 2",
@@ -97,8 +97,8 @@ def test_before_the_first_sample_it_says_so_and_shows_no_number() -> None:
     assert text.count("not sampled yet") == 4
     assert "Oldest row \N{EM DASH} not sampled yet" in text
     assert text.count("No samples yet.") == 2
-    assert "Not looked at yet" in text
-    assert "None seen yet." in text
+    assert "Newest failures Not looked at yet. Replicas None seen yet. Table Not looked at yet; the first look" in text
+    assert "No row has failed." in shown(failures=[]).text
 
 
 def test_numbers_that_stand_still_say_as_of_when_they_are() -> None:
@@ -189,7 +189,7 @@ def test_pictures_and_tables_can_be_read_aloud() -> None:
 
     pictures = tree.all("svg")
     assert [each["role"] for each in pictures] == ["img", "img"]
-    assert pictures[0]["aria-label"] == "Age of the oldest row, the last 1 h: oldest: now 0.2 s, highest 40 s"
+    assert pictures[0]["aria-label"] == "Age of the oldest row, the last 1 h: oldest now 0.2 s, highest 40 s"
     assert len(tree.all("title")) == 3
     assert all(each.get("scope") in {"col", "row"} for each in tree.all("th"))
     assert len(tree.all("h1")) == 1

@@ -98,8 +98,8 @@ def test_failed_rows_ask_for_a_person() -> None:
     assert number("Failed", **backlog(failed=1)).tone is Tone.WARN
 
 
-def test_the_rates_are_means_of_the_newest_half_minute() -> None:
-    assert mean([(40.0, 1000.0), (30.0, 10.0), (10.0, 20.0), (0.0, 60.0)]) == 30
+def test_the_rates_are_means_of_the_newest_ten_seconds() -> None:
+    assert mean([(14.0, 1000.0), (12.0, 10.0), (6.0, 20.0), (2.0, 60.0)]) == 30
     assert mean([(900.0, 7.0)]) == 7
     assert mean([(10.0, 5.0), (0.0, None)]) == 5
     assert mean([(0.0, None)]) is None
