@@ -42,6 +42,12 @@ test-deploy: servers  ## Check the chart, alerts, dashboard, page and runbook wi
 	@tools/make-checkers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/deploy
 
+.PHONY: pictures
+pictures: EXTRAS := prometheus chromium npm
+pictures: servers  ## Take the README's pictures of the status page, of a real relay in an outage and after it.
+	@tools/make-checkers
+	@RELAY_TEST_PICTURES='$(CURDIR)/docs/images' $(BIN)/python -m pytest -q tests/deploy/test_page_pictures.py -k real_relay
+
 .PHONY: test-rabbitmq4
 test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against RabbitMQ 4, whatever the machine has.
 	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest $(WORKERS) \
