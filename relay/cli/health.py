@@ -6,44 +6,31 @@ from relay.model import FailedRow, Health, Holder, Snapshot
 from relay.page.words import duration
 
 SHOWN = 3
-"""Failed rows that are shown; the page and --json have more."""
+"""Failed rows that are shown; the relay's page and --json have more."""
 TEXT_CHARS_MAX = 120
-DEGRADED = "grant pg_monitor to see other logins' sessions: the age of their transactions is hidden from this one"
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+DEGRADED = "grant pg_monitor to see other logins' sessions: for how long they are open is hidden from this one"
+_KIB = 1024
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def lines(health: Health) -> Iterator[tuple[str, str]]:
     """Give a name and a text for each line."""
     yield "table", f"{size(health.table_bytes)} and {size(health.index_bytes)} of indexes; {_sent(health)}"
-    cleaned = "none known" if health.last_autovacuum_at is None else _ago(health, health.last_autovacuum_at)
-    yield "vacuum", f"{health.live_tuples:,} live and {health.dead_tuples:,} dead tuples; last autovacuum: {cleaned}"
+    yield "vacuum", f"{health.live_tuples:,} live and {health.dead_tuples:,} dead tuples; {_cleaned(health)}"
     for snapshot in health.snapshots:
-        yield "held by", held_by(snapshot)
+        yield "held up", f"by {held_by(snapshot)}"
     if not health.complete:
         yield "degraded", DEGRADED
     yield "replicas", ", ".join(f"{each.name} {each.version}" for each in health.replicas) or "none connected"
     for row in health.failures[:SHOWN]:
-        yield "failure", _failure(health, row)
-
-
-def _sent(health: Health) -> str:
-    if health.oldest_sent_at is None:
-        return "no sent row"
-    return f"the oldest sent row is {duration(max(0.0, health.sampled_at - health.oldest_sent_at))} old"
-
-
-def _ago(health: Health, when: float) -> str:
-    return f"{duration(max(0.0, health.sampled_at - when))} ago"
-
-
-def _failure(health: Health, row: FailedRow) -> str:
-    return f"row {row.row_id}, {_ago(health, row.failed_at)}, after {row.failures}: {row.error[:TEXT_CHARS_MAX]}"
+        yield "given up", _given_up(health, row)
 
 
 def held_by(snapshot: Snapshot) -> str:
-    """Say who keeps vacuum from removing what died since."""
-    age = "age unknown" if snapshot.age_s is None else f"for {duration(snapshot.age_s)}"
-    return f"{_who(snapshot)}, {age}, {snapshot.transactions:,} transactions behind"
+    """Say who keeps vacuum from removing what died since, and for how long."""
+    behind = f"{snapshot.transactions:,} transaction{'' if snapshot.transactions == 1 else 's'} behind"
+    age = "" if snapshot.age_s is None else f"open for {duration(snapshot.age_s)}, "
+    return f"{_who(snapshot)}, {age}{behind}"
 
 
 def _who(snapshot: Snapshot) -> str:
@@ -52,16 +39,43 @@ def _who(snapshot: Snapshot) -> str:
             application = "" if snapshot.application is None else f" ({snapshot.application})"
             return f"{snapshot.holder} of pid {snapshot.pid}{application}"
         case Holder.PREPARED_TRANSACTION:
-            return f"prepared transaction {snapshot.name}"
+            return f"prepared transaction {_plain(snapshot.name or '')}"
         case Holder.REPLICATION_SLOT:
-            used = "unused" if snapshot.pid is None else f"used by pid {snapshot.pid}"
+            used = "nobody uses it" if snapshot.pid is None else f"used by pid {snapshot.pid}"
             return f"replication slot {snapshot.name} ({used})"
+
+
+def _sent(health: Health) -> str:
+    if health.oldest_sent_at is None:
+        return "no sent row"
+    return f"the oldest sent row is {_since(health, health.oldest_sent_at)} old"
+
+
+def _cleaned(health: Health) -> str:
+    if health.last_autovacuum_at is None:
+        return "no autovacuum known"
+    return f"last autovacuum {_since(health, health.last_autovacuum_at)} ago"
+
+
+def _given_up(health: Health, row: FailedRow) -> str:
+    return f"row {row.row_id}, {_since(health, row.failed_at)} ago: {_plain(row.error[:TEXT_CHARS_MAX])}"
+
+
+def _plain(text: str) -> str:
+    """Keep what strangers wrote on its line, and from commanding the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _since(health: Health, when: float) -> str:
+    return duration(max(0.0, health.sampled_at - when))
 
 
 def size(number: float) -> str:
     """Write bytes as a person would."""
-    for unit in _UNITS[:-1]:
-        if number < 1024:  # noqa: PLR2004 -- the next unit
-            return f"{number:.0f} {unit}" if unit == _UNITS[0] else f"{number:.1f} {unit}"
-        number /= 1024
+    if number < _KIB:
+        return f"{number:.0f} bytes"
+    for unit in _UNITS:
+        number /= _KIB
+        if number < _KIB:
+            return f"{number:.1f} {unit}"
     return f"{number:.1f} {_UNITS[-1]}"

@@ -8,7 +8,7 @@ class Holder(StrEnum):
     """What holds a snapshot; a closed set, used as a metric label."""
 
     TRANSACTION = "transaction"
-    """A session of this database."""
+    """A session of this database, or one that has written in another."""
     STANDBY = "standby"
     """A standby that asks, without a replication slot, not to be overtaken by vacuum (hot_standby_feedback)."""
     PREPARED_TRANSACTION = "prepared_transaction"

@@ -7,8 +7,8 @@ FROM (
     id,
     failures,
     extract(epoch FROM available_at)::float8 AS failed_at,
-    -- As bytes: cut, or written by somebody else, it may be no text in a database without an encoding.
-    textsend(left(last_error, 2000)) AS error
+    -- As bytes, untouched where the database has no encoding: cut there, or written by a stranger, it may be no text.
+    convert_to(left(last_error, 2000), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END) AS error
   FROM {table}
   WHERE status = 'failed'
   ORDER BY id DESC

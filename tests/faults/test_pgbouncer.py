@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,32 @@ async def test_three_relays_share_few_sessions_and_send_each_row_once(
         assert sum(bool(process.seen("tick")) for process in relays) > 1, "one did it all, so nothing was shown"
         assert [await process.stop() for process in relays] == [0, 0, 0]
     assert len(arrived := message_ids(await amqp.drain("all", 3000, 30))) == len(set(arrived)) == 3000
+
+
+async def test_the_tables_health_is_seen_through_the_pooler(
+    outbox: tuple[OwnPostgres, Database], own_pgbouncer: MakePooler, amqp: Amqp
+) -> None:
+    server, db = outbox
+    pooled = behind(await asyncio.to_thread(own_pgbouncer, server, default_pool_size="2"), db)
+    await amqp.queue("all", "orders")
+    await db.insert(status="failed", last_error="unroutable: x")
+    async with relay(pooled, amqp, HEALTH_SAMPLE_SECONDS=1, NAME="one") as process:
+
+        async def looked() -> dict[str, Any]:
+            page = await process.status()
+            assert page["table"] is not None
+            return page
+
+        first = await eventually(looked, 20)
+        assert [row["row_id"] for row in first["failures"]] == [1]
+        assert "one" in [replica["name"] for replica in first["replicas"]]
+
+        async def again() -> None:
+            assert (await looked())["table"]["sampled_at"] > first["table"]["sampled_at"]
+
+        await eventually(again, 20)
+        assert process.seen("health.sample_failed") == []
+        assert await process.stop() == 0
 
 
 async def test_sigterm_repeats_nothing(

@@ -1,10 +1,13 @@
 """The questions in sql/queries can be asked."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from relay.model import Failed, Refusal, Retry
+from services.find import OwnPostgres
 from tests.builders import Database
 from tests.stores import a_store, claim
 
@@ -63,3 +66,28 @@ async def test_a_holder_of_a_lock_and_of_a_snapshot_is_found(busy: Database) -> 
         ((pid,),) = await (await other.execute("SELECT pg_backend_pid()")).fetchall()
         assert pid in [row[0] for row in await ask(busy, "who_holds_locks")]
         assert f"session {pid}" in [row[0] for row in await ask(busy, "old_snapshots")]
+
+
+async def test_holders_of_snapshots_are_those_that_the_relay_tells(
+    own_database: Callable[..., tuple[OwnPostgres, Database]],
+) -> None:
+    settings = {"autovacuum": "off", "max_prepared_transactions": "1", "wal_level": "logical"}
+    _, db = await asyncio.to_thread(own_database, settings=settings)
+    await db.fetch("SELECT pg_create_logical_replication_slot('changes', 'pgoutput')")
+    reader = await db.connect()
+    await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    await reader.execute("SELECT count(*) FROM pg_class")
+    await db.insert(n=2)
+    other = await db.connect()
+    await other.execute("BEGIN")
+    await other.execute("CREATE TABLE theirs ()")
+    await other.execute("PREPARE TRANSACTION 'order 17'")
+    await db.insert(n=2)
+    found = await ask(db, "old_snapshots")
+    assert [row[:2] for row in found] == [
+        (f"session {reader.info.backend_pid}", ""),
+        ("prepared transaction", "order 17"),
+    ]
+    async with a_store(db.url) as store:
+        told = (await store.health()).snapshots
+    assert [held.transactions for held in told] == [row[2] for row in found]

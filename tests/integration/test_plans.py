@@ -130,11 +130,13 @@ COSTS = {
         3 * PENDING + 5,
         9 * PENDING,
     ),
+    "failures": Cost({}, {"message_failed"}, 5, 20),
+    "oldest_sent": Cost({"since": float("-inf")}, {"message_sent"}, 1, 20),
     # A dry run counts all there is to count, and reads nothing else.
     "count_sent": Cost({"older_than": timedelta(seconds=HISTORY - 500)}, {"message_sent"}, 1000, 1200),
     "count_failed": Cost({"older_than": None}, {"message_failed"}, 5, 20),
 }
-CATALOGS_ONLY = ("inspect", "doorbell")
+CATALOGS_ONLY = ("inspect", "doorbell", "health")
 THEIR_FUNCTION = {"cleanup_sent": "delete_sent", "cleanup_failed": "delete_failed", "requeue": "requeue_failed"}
 """Statements that call a function of the schema, whose own plan is looked at."""
 
@@ -370,6 +372,30 @@ def test_a_sample_from_where_rows_wait_skips_the_dead_head_of_the_index(aging: C
         from_zero = explain(aging, QUERIES.backlog, cap=10_000, low=0, unseen=0)
     assert pages(from_mark) < 200
     assert pages(from_zero) > 1000
+
+
+def test_a_look_for_the_oldest_sent_row_skips_what_cleanups_have_deleted_since_the_last_one(
+    aging: Connection[Any],
+) -> None:
+    aging.execute("UPDATE outbox.message SET status = 'sent', sent_at = to_timestamp(id)")
+    aging.execute("VACUUM outbox.message")
+    with psycopg.connect(aging.info.dsn, password=aging.info.password) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT count(*) FROM outbox.message WHERE id < 10")
+        aging.execute("DELETE FROM outbox.message WHERE id <= 60000")
+        aging.execute("VACUUM outbox.message")
+        whole = explain(aging, QUERIES.oldest_sent, since=float("-inf"))
+        from_mark = explain(aging, QUERIES.oldest_sent, since=60_000.0)
+    assert pages(from_mark) < 20
+    assert pages(whole) > 1000
+
+
+def test_a_look_at_the_failed_rows_reads_a_thousand_at_most(aging: Connection[Any]) -> None:
+    aging.execute("UPDATE outbox.message SET status = 'failed', last_error = 'unroutable: x'")
+    aging.execute("VACUUM outbox.message")
+    plan = explain(aging, QUERIES.failures)
+    assert (indexes(plan), looked_at(plan), plan[0]["Actual Rows"]) == ({"message_failed"}, 1000, 10)
+    assert pages(plan) < 1500
 
 
 @pytest.mark.parametrize("begin", [DURABLE, b"BEGIN"], ids=["the relay's", "a person's"])
