@@ -64,23 +64,24 @@ def _merged(below: Values, above: Values) -> dict[str, Any]:
     }
 
 
-def rendered(values: Values) -> dict[str, str]:
+def rendered(values: Values, release: str = RELEASE) -> dict[str, str]:
     """Each template's text, as Helm 4 renders it. Raises Refused."""
-    return _rendered(json.dumps(values))
+    return _rendered(json.dumps(values), release)
 
 
 @cache
-def _rendered(values: str) -> dict[str, str]:
+def _rendered(values: str, release: str) -> dict[str, str]:
     try:
-        made: dict[str, str] = chart().render(json.loads(values), name=RELEASE, namespace=NAMESPACE)
+        made: dict[str, str] = chart().render(json.loads(values), name=release, namespace=NAMESPACE)
     except helm_python.HelmError as error:
         raise Refused(str(error)) from None
     return made
 
 
-def render(values: Values) -> list[Object]:
+def render(values: Values, release: str = RELEASE) -> list[Object]:
     """The objects, as Helm 4 renders them. Raises Refused."""
-    return objects("\n---\n".join(text for name, text in rendered(values).items() if not name.endswith("NOTES.txt")))
+    texts = (text for name, text in rendered(values, release).items() if not name.endswith("NOTES.txt"))
+    return objects("\n---\n".join(texts))
 
 
 def render_3(values: Values, *options: str) -> list[Object]:

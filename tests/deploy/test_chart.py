@@ -178,7 +178,7 @@ def test_checkov_finds_only_what_is_known(tmp_path: Path) -> None:
         "--quiet",
         "--compact",
     ]
-    said = json.loads(tools.run([*argv, "--soft-fail", "--output", "json"], env={"LOG_LEVEL": "ERROR"}))
+    said = json.loads(tools.run([*argv, "--soft-fail", "--output", "json"], env={"LOG_LEVEL": "ERROR"}, seconds=110))
     assert said["summary"]["passed"] > 500
     found = {
         check["check_id"]: f"{check['check_name']} ({check['resource']})" for check in said["results"]["failed_checks"]

@@ -96,10 +96,18 @@ def test_names_leave_room_for_what_is_put_behind_them() -> None:
     assert one(made, "Deployment")["metadata"]["name"] == "a-name-that-is-much-longer-than-any-cronjob"
 
 
+def test_a_release_of_the_charts_own_name_has_the_names_that_the_runbook_uses() -> None:
+    made = charts.render(least(cleanup={"enabled": True}), "outbox-relay")
+    assert one(made, "Deployment")["metadata"]["name"] == "outbox-relay"
+    assert charts.relay_of(made)["name"] == "relay"
+    labelled = [each for each in made if each["kind"] in {"Deployment", "CronJob", "Job"}]
+    assert {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in labelled} == {"outbox-relay"}
+
+
 def test_two_releases_side_by_side_share_nothing() -> None:
     def named(release: str) -> set[tuple[str, str]]:
-        text = charts.chart().render(dict(least(cleanup={"enabled": True})), name=release, namespace="shop").values()
-        return {(each["kind"], each["metadata"]["name"]) for each in charts.objects("\n---\n".join(list(text)[1:]))}
+        made = charts.render(least(cleanup={"enabled": True}), release)
+        return {(each["kind"], each["metadata"]["name"]) for each in made}
 
     assert not named("orders") & named("payments")
 

@@ -30,7 +30,16 @@ def missing() -> list[str]:
     return modules + commands + files
 
 
-def run(argv: Sequence[str | Path], *, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
+TIMEOUT_S = 50
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    text: str | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float = TIMEOUT_S,
+) -> str:
     """Run a tool in CHECKERS with `text` on its standard input; what it printed. Raises ToolFailed."""
     done = subprocess.run(
         [str(part) for part in argv],
@@ -41,7 +50,7 @@ def run(argv: Sequence[str | Path], *, text: str | None = None, env: Mapping[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=seconds,
     )
     if done.returncode != 0:
         raise ToolFailed(f"`{argv[0]}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
