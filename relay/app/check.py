@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from relay.app.mend import back_by_itself, broker_fix, database_fix
-from relay.app.wire import publisher_of, store_config, store_of
+from relay.app.wire import command_config, command_store_of, publisher_of
 from relay.model import Refused, Unreachable
 from relay.ports import StoreUnavailable
 from relay.settings import Settings, effective
-from relay.store import PostgresStore, pooled
+from relay.store import Facts, PostgresStore, pooled
+from relay.store.queries import quoted
 
 CLOSE_S = 2.0
 
@@ -29,7 +30,7 @@ class Finding:
     """One thing looked at."""
 
     subject: str
-    """configuration · database · schema · doorbell · broker · exchange."""
+    """configuration · database · schema · doorbell · sessions · broker · exchange."""
     verdict: Verdict
     text: str
     fix: str = ""
@@ -53,7 +54,7 @@ async def check(settings: Settings) -> AsyncGenerator[Finding, None]:
 
 async def _database(settings: Settings) -> AsyncGenerator[Finding, None]:
     where = effective(settings)["RELAY_DATABASE_URL"]
-    store = store_of(settings)
+    store = command_store_of(settings)
     await store.open()
     try:
         facts = await store.facts()
@@ -69,6 +70,7 @@ async def _database(settings: Settings) -> AsyncGenerator[Finding, None]:
             yield Finding("schema", Verdict.OK, text)
         if not any(problem.blocking for problem in problems):
             yield await _doorbell(store, settings)
+            yield _sessions(facts)
     except StoreUnavailable as error:
         verdict = Verdict.UNREACHABLE if back_by_itself(error.fault, error.detail) else Verdict.PROBLEM
         fix = database_fix(error.fault)
@@ -78,7 +80,7 @@ async def _database(settings: Settings) -> AsyncGenerator[Finding, None]:
 
 
 async def _doorbell(store: PostgresStore, settings: Settings) -> Finding:
-    found, between = await store.doorbell(), await pooled(store_config(settings))
+    found, between = await store.doorbell(), await pooled(command_config(settings))
     if not found.installed:
         return Finding("doorbell", Verdict.OK, "none: an idle relay finds new rows by its poll")
     if not found.enabled:
@@ -90,6 +92,14 @@ async def _doorbell(store: PostgresStore, settings: Settings) -> Finding:
         return Finding("doorbell", Verdict.WARNING, text, fix, "doorbell.pooled")
     held = "nobody holds it now" if found.holder is None else f"held by {found.holder}"
     return Finding("doorbell", Verdict.OK, f"new rows ring; {held}")
+
+
+def _sessions(facts: Facts) -> Finding:
+    if facts.sees_sessions:
+        return Finding("sessions", Verdict.OK, "this login sees for how long others keep vacuum from the table")
+    text = "for how long other logins' transactions keep vacuum from the table is hidden from this one"
+    fix = f"GRANT pg_monitor TO {quoted(facts.login)};  -- if you want to see it: nothing else needs it"
+    return Finding("sessions", Verdict.OK, text, fix, "sessions.hidden")
 
 
 async def _broker(settings: Settings) -> AsyncGenerator[Finding, None]:

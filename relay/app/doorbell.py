@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relay.app.wire import store_config, store_of
+from relay.app.wire import command_config, command_store_of
 from relay.model import Doorbell
 from relay.settings import Settings
 from relay.store import pooled
@@ -26,8 +26,10 @@ class Bell:
 
 async def doorbell(settings: Settings) -> Bell:
     """Look for the doorbell, who holds it, and a pooler. Raises StoreUnavailable."""
-    between = await pooled(store_config(settings))  # on a connection of its own, which tells at once why there is none
-    store = store_of(settings)
+    between = await pooled(
+        command_config(settings)
+    )  # on a connection of its own, which tells at once why there is none
+    store = command_store_of(settings)
     await store.open()
     try:
         return Bell(await store.doorbell(), between)

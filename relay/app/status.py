@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relay.app.wire import publisher_of, store_of
+from relay.app.wire import command_store_of, publisher_of
 from relay.model import Backlog, Fault, Health
 from relay.observe import telling
 from relay.ports import StoreUnavailable
@@ -53,7 +53,7 @@ async def status(settings: Settings) -> Status:
 
 
 async def _database(settings: Settings) -> tuple[Server, Backlog | None, Health | None]:
-    store = store_of(settings)
+    store = command_store_of(settings)
     await store.open()
     latency_s: float | None = None
     backlog: Backlog | None = None

@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from relay.app.wire import store_of
+from relay.app.wire import command_store_of
 from relay.settings import Settings
 
 
 async def cleanup(settings: Settings, *, older_than: timedelta, failed: bool, batch: int, dry_run: bool) -> int:
     """Delete old sent (or failed) rows, a batch a transaction; return how many. Raises StoreUnavailable."""
-    store = store_of(settings)
+    store = command_store_of(settings)
     await store.open()
     try:
         await store.facts()  # on a connection of its own, which tells at once why there is none
@@ -19,7 +19,7 @@ async def cleanup(settings: Settings, *, older_than: timedelta, failed: bool, ba
 
 async def requeue(settings: Settings, *, limit: int | None, batch: int, dry_run: bool) -> int:
     """Make failed rows pending again, oldest first; return how many. Raises StoreUnavailable."""
-    store = store_of(settings)
+    store = command_store_of(settings)
     await store.open()
     try:
         await store.facts()

@@ -1,5 +1,7 @@
 """Settings → what each part needs to know. Settings travel no further than this."""
 
+from dataclasses import replace
+
 from relay import __version__
 from relay.broker import BrokerConfig, RabbitPublisher
 from relay.decide import PollPolicy, RetryPolicy
@@ -12,7 +14,9 @@ from relay.store import PostgresDoorbell, PostgresStore, StoreConfig
 from relay.store.config import OnDb, ignore
 
 SPARE_CONNECTIONS = 1
-"""Beside a connection a lane: the backlog sample must not wait for a lane, nor a lane for it."""
+"""Beside a connection a lane: the samples must not wait for a lane, nor a lane for them."""
+APPLICATION_BYTES_MAX = 63
+"""Postgres would cut off the end of a longer name."""
 
 
 def policy_of(settings: Settings) -> EnginePolicy:
@@ -32,8 +36,26 @@ def policy_of(settings: Settings) -> EnginePolicy:
 
 
 def store_of(settings: Settings, on_db: OnDb = ignore) -> PostgresStore:
-    """Return the store, not yet opened."""
+    """Return the store of a relay, not yet opened."""
     return PostgresStore(store_config(settings), on_db)
+
+
+def command_store_of(settings: Settings) -> PostgresStore:
+    """Return the store of a command, not yet opened."""
+    return PostgresStore(command_config(settings))
+
+
+def command_config(settings: Settings) -> StoreConfig:
+    """Return what the store of a command needs to know: it looks once and goes, and must not be taken for a relay."""
+    return replace(store_config(settings), application_name=application("relay-command", settings.name))
+
+
+def application(kind: str, name: str) -> str:
+    """Name a connection to Postgres; of a long name the end is kept, where the replicas of a deployment differ."""
+    head = f"{kind}/{__version__} "
+    spelled, room = name.encode(), APPLICATION_BYTES_MAX - len(head)
+    tail = name if len(spelled) <= room else "~" + spelled[1 - room :].decode(errors="ignore")
+    return head + tail
 
 
 def store_config(settings: Settings) -> StoreConfig:
@@ -46,7 +68,7 @@ def store_config(settings: Settings) -> StoreConfig:
         message_bytes_max=settings.max_message_bytes,
         lease_s=settings.lease_seconds,
         pool_size=settings.lanes + SPARE_CONNECTIONS,
-        application_name=f"relay/{__version__} {settings.name}",
+        application_name=application("relay", settings.name),
         backlog_cap=settings.backlog_count_cap,
         ordered=settings.ordering == "key",
         failed_blocks_key=settings.failed_blocks_key,

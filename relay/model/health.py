@@ -44,7 +44,7 @@ class FailedRow:
 
     row_id: int
     reason: str
-    """A Refusal, or `unknown` when somebody else than a relay wrote the error."""
+    """A Refusal, or in its place the word of whoever wrote the error; `unknown` without one."""
     error: str
     failures: int
     failed_at: float

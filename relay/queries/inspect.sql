@@ -5,6 +5,7 @@ SELECT json_build_object(
   'encoding', getdatabaseencoding(),
   'recovering', pg_is_in_recovery(),
   'login', current_user,
+  'sees_sessions', pg_has_role('pg_read_all_stats', 'USAGE'),
   'schema_exists', n.oid IS NOT NULL,
   'schema_usage', coalesce(has_schema_privilege(n.oid, 'USAGE'), FALSE),
   'kind', c.relkind,

@@ -62,6 +62,8 @@ class Facts:
     sequence: Sequence | None
     triggers: tuple[str, ...]
     """Names of enabled triggers that fire on UPDATE."""
+    sees_sessions: bool = True
+    """This login sees what the sessions of others do."""
 
 
 def facts_of(answer: Mapping[str, Any]) -> Facts:

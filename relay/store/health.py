@@ -4,6 +4,7 @@ The oldest sent row is the one part that could be dear: under an old snapshot th
 have deleted since. Like a sample of the backlog it begins where the last one found it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import MAXYEAR, UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from relay.model import FailedRow, Fault, Health, Holder, Refusal, Replica, Snapshot
+from relay.model import FailedRow, Fault, Health, Holder, Replica, Snapshot
 from relay.ports import StoreUnavailable
 from relay.store.config import SAMPLE_TIMEOUT_S
 from relay.store.pool import SAMPLE, Connections
@@ -20,8 +21,8 @@ from relay.store.sampling import GRACE_S, Whole
 
 ERROR_CHARS_MAX = 300
 UNKNOWN = "unknown"
-"""The reason of a failed row whose error does not begin with one."""
-_REASONS = frozenset(map(str, Refusal))
+"""The reason of a failed row whose error does not begin with a word and a colon."""
+_REASON = re.compile(r"([a-z_]{1,32}):")
 _FOREVER = datetime(MAXYEAR, 12, 31, tzinfo=UTC).timestamp()
 _NEVER = float("-inf")
 
@@ -101,10 +102,10 @@ def _replica(application: str) -> Replica:
 def _failed_row(row: Sequence[Any]) -> FailedRow:
     row_id, failures, failed_at, written = row
     error = (written or b"").decode("utf-8", "replace")
-    reason, _, _ = error.partition(":")
+    reason = _REASON.match(error)
     return FailedRow(
         row_id=row_id,
-        reason=reason if reason in _REASONS else UNKNOWN,
+        reason=reason[1] if reason else UNKNOWN,
         error=error[:ERROR_CHARS_MAX],
         failures=failures,
         failed_at=_time(failed_at),

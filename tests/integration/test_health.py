@@ -398,13 +398,15 @@ async def test_the_newest_failed_rows_come_first_without_anything_of_their_messa
 
 
 async def test_errors_that_no_relay_wrote_are_shown_as_they_are_and_cut(db: Database) -> None:
-    await db.insert(n=3, status="failed", last_error=lambda number: (None, "by hand: x", "ü" * 5000)[number])
+    errors = (None, "by hand: x", "ü" * 5000, "restored: on Monday")
+    await db.insert(n=4, status="failed", last_error=lambda number: errors[number])
     await db.fetch("UPDATE {table} SET available_at = 'infinity' WHERE id = 1")
     seen = await look(db)
     assert [(row.row_id, row.reason, row.error) for row in sorted(seen.failures, key=lambda row: row.row_id)] == [
         (1, "unknown", ""),
         (2, "unknown", "by hand: x"),
         (3, "unknown", "ü" * 300),
+        (4, "restored", "restored: on Monday"),
     ]
 
 
