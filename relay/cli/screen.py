@@ -10,7 +10,7 @@ from rich.text import Text
 
 from relay.page.chart import GAP, age_top, rate_top, window
 from relay.page.reading import Point, Reading, Side, Tone
-from relay.page.tables import facts, held
+from relay.page.tables import DEGRADED, facts, held
 from relay.page.verdict import Number, Verdict, as_of, numbers, verdict
 from relay.page.words import clock, count, duration, milliseconds
 
@@ -138,6 +138,8 @@ def _rest(seen: Reading) -> Sequence[RenderableType]:
         grid.add_row("table", Text(", ".join(f"{name.lower()} {value}" for name, value in facts(seen))))
     for kind, age, transactions, process in held(seen):
         grid.add_row("snapshot", Text(f"{kind}, {age} old, {transactions} transactions, {process}"))
+    if seen.table is not None and not seen.table.get("complete", True):
+        grid.add_row("", Text(DEGRADED, "dim"))
     for name, version in seen.replicas:
         grid.add_row("replica", Text(f"{name} {version}{' (this one)' if name == seen.name else ''}"))
     for each in seen.failures[:FAILURES]:

@@ -9,6 +9,7 @@ from relay.page.reading import Reading
 from relay.page.tag import Markup, join, tag
 from relay.page.words import UNKNOWN, clock, count, duration, moment, plain, size, times
 
+DEGRADED = "Grant pg_monitor to see other logins' sessions: the age of their transactions is hidden from this one."
 HOLDERS: Mapping[str, str] = {
     "transaction": "transaction",
     "standby": "standby",
@@ -63,8 +64,7 @@ def table_health(seen: Reading) -> Markup:
     else:
         parts.append(tag("p", "No old snapshot keeps dead rows alive.", class_="soft"))
     if not seen.table.get("complete", True):
-        text = "This login does not see the activity of others: GRANT pg_read_all_stats, and the rest is shown."
-        parts.append(tag("p", text, class_="note"))
+        parts.append(tag("p", DEGRADED, class_="note"))
     return _card("Table", *parts)
 
 

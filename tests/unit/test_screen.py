@@ -46,6 +46,11 @@ def test_an_outage_is_told_with_its_reason() -> None:
     assert "refused: [Errno 111] Connect call failed" in text
 
 
+def test_what_a_login_may_not_see_is_said() -> None:
+    assert "Grant pg_monitor" in drawn(table=statuses.table(complete=False))
+    assert "Grant" not in drawn()
+
+
 def test_trouble_and_old_numbers_come_first() -> None:
     assert "no relay answers at 127.0.0.1:9464" in drawn(trouble="no relay answers at 127.0.0.1:9464").splitlines()[1]
     old = {"every_seconds": 10.0, "points": statuses.points(ago_s=130)}

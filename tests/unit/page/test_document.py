@@ -111,8 +111,8 @@ def test_numbers_that_stand_still_say_as_of_when_they_are() -> None:
 
 
 def test_what_a_login_may_not_see_is_said() -> None:
-    assert "GRANT pg_read_all_stats" in shown(table=statuses.table(complete=False)).text
-    assert "GRANT" not in shown().text
+    assert "Grant pg_monitor" in shown(table=statuses.table(complete=False)).text
+    assert "Grant" not in shown().text
 
 
 def test_without_a_configuration_there_is_no_word_of_it() -> None:
