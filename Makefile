@@ -43,7 +43,7 @@ test-deploy: servers  ## Check the chart, alerts, dashboard, page and runbook wi
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/deploy
 
 .PHONY: pictures
-pictures: EXTRAS := prometheus chromium npm
+pictures: EXTRAS := prometheus chromium npm postgresql rabbitmq-server
 pictures: servers  ## Take the README's pictures of the status page, of a real relay in an outage and after it.
 	@tools/make-checkers
 	@RELAY_TEST_PICTURES='$(CURDIR)/docs/images' $(BIN)/python -m pytest -q tests/deploy/test_page_pictures.py -k real_relay

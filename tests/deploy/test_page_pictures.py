@@ -110,14 +110,14 @@ async def test_a_real_relay_is_shown_through_an_outage_and_after(
     await amqp.close(remove=False)
     settings = {"NAME": "orders-relay-7c9f", "BACKLOG_SAMPLE_SECONDS": 1, "HEALTH_SAMPLE_SECONDS": 1, "MAX_FAILURES": 1}
     async with relay(db, amqp, **settings) as process, busy(db):
-        await reaches(process, 12, "flowing")
+        await reaches(process, 10, "flowing")
         await asyncio.to_thread(broker.stop)
-        await reaches(process, 26, "outage probing")
+        await reaches(process, 22, "outage probing")
         for seen in await pictures_of(chromium, process, "outage"):
             assert "RabbitMQ cannot be used." in seen.text
             assert "refused: " in seen.text
         await asyncio.to_thread(broker.start)
-        await reaches(process, 55, "flowing")
+        await reaches(process, 46, "flowing")
         for seen in await pictures_of(chromium, process, "flowing"):
             assert "Rows are published as they come." in seen.text
             assert "no exchange 'nowhere' in vhost '/'" in seen.text
