@@ -48,6 +48,11 @@ pictures: servers  ## Take the README's pictures of the status page, of a real r
 	@tools/make-checkers
 	@RELAY_TEST_PICTURES='$(CURDIR)/docs/images' $(BIN)/python -m pytest -q tests/deploy/test_page_pictures.py -k real_relay
 
+.PHONY: prove-image
+prove-image: EXTRAS := buildah debootstrap podman conmon runc netavark uidmap
+prove-image: servers  ## Build the image and run it hardened between real servers, with a verdict (as root on Debian, some minutes).
+	@$(BIN)/python -m services.prove_image
+
 .PHONY: test-rabbitmq4
 test-rabbitmq4: rabbitmq4 servers  ## Run the tests that use a broker against RabbitMQ 4, whatever the machine has.
 	@RELAY_TEST_RABBITMQ='$(CURDIR)/.services/rabbitmq-4' $(BIN)/python -m pytest $(WORKERS) \

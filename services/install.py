@@ -28,6 +28,13 @@ TOOLS = {
     "npm": "npm",
     "postgresql": "pg_restore",
     "rabbitmq-server": "rabbitmqctl",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "podman": "podman",
+    "conmon": "conmon",
+    "runc": "runc",
+    "netavark": "/usr/lib/podman/netavark",
+    "uidmap": "newuidmap",
 }
 """Debian packages that only some tests use, and a command of each; no container stands in for them."""
 EXTRA_PATH = "/usr/sbin:/sbin"

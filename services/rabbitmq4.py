@@ -65,7 +65,7 @@ def _download(apt: Path) -> list[Path]:
     for folder in ("lists/partial", "archives/partial"):
         (apt / folder).mkdir(parents=True)
     (apt / "status").touch()
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {SUITE} main\n")
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main\n")
     settings = {
         "Dir::State::lists": apt / "lists",
         "Dir::State::status": apt / "status",
@@ -83,8 +83,8 @@ def _download(apt: Path) -> list[Path]:
     return sorted((apt / "archives").glob("*.deb"))
 
 
-def _mirror() -> str:
-    """The Debian mirror this machine's apt uses."""
+def mirror() -> str:
+    """The Debian mirror this machine's apt uses. Raises NotFetched."""
     if shutil.which("apt-get") is None or not KEYRING.exists():
         raise NotFetched("this machine is not a Debian (no apt-get, or no debian-archive-keyring)")
     shown = ("--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Label: Debian")
