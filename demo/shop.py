@@ -88,7 +88,7 @@ def serve(url: str, journal: Journal, *, rate: float, chance: random.Random) -> 
                     place(connection, _order(chance, declined=number % DECLINED_EVERY == 0), journal)
                     next_at = max(next_at + 1 / rate, time.monotonic() - BEHIND_S)
                     time.sleep(max(0.0, next_at - time.monotonic()))
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, psycopg.Rollback):  # a rollback that cannot be sent lets its reason out
             time.sleep(RECONNECT_S)
 
 

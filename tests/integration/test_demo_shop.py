@@ -1,6 +1,9 @@
 """The demo's shop and what is made of its journal, against a real Postgres."""
 
 import asyncio
+import os
+import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from demo.history import History
 from demo.journal import Fact, Journal
-from demo.shop import TABLES, Order, place
+from demo.shop import TABLES, Order, place, serve
 from demo.verdict import Fate
 from tests.builders import Database
 
@@ -69,6 +72,40 @@ async def test_a_commit_nobody_answered_is_decided_by_its_transaction_not_by_the
         "rolled-back": Fate.ROLLED_BACK,
         "open": Fate.UNKNOWN,
     }
+
+
+class Cutting(Journal):
+    """Ends the shop's connection in the middle of its tenth order, the declined one, and the shop after its twelfth."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        super().__init__(path)
+        self._url = url
+        self._tried = 0
+
+    def note(self, fact: Fact, *words: str) -> None:
+        super().note(fact, *words)
+        self._tried += fact is Fact.TRIED
+        if (fact, self._tried) == (Fact.TRIED, 10):
+            with psycopg.connect(self._url, autocommit=True) as admin:
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'demo shop'"
+                )
+        elif self._tried == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("connection")
+async def test_the_shop_goes_on_when_the_database_goes_away_before_a_rollback(
+    db: Database, tmp_path: Path, read: History
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        serve(db.url, Cutting(tmp_path / "shop", db.url), rate=1000, chance=random.Random(1))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    read.read()
+    fates = [order.fate for order in read.orders.values()]
+    assert fates == [*[Fate.COMMITTED] * 9, Fate.UNKNOWN, *[Fate.COMMITTED] * 2]
 
 
 def test_a_line_half_written_is_read_when_it_is_whole(tmp_path: Path, read: History) -> None:
