@@ -12,7 +12,7 @@ from relay.observe import METRICS
 from tests.deploy.rulebook import alerts, dashboard, metrics, panels, records, rules
 from tests.deploy.watched import PODS, Watched, played
 
-pytestmark = pytest.mark.timeout(170)  # the story is told before the first test
+pytestmark = pytest.mark.timeout(240)  # the story, a minute or two, is told before the first test
 
 EVERYTHING = {"$namespace": ".*", "$job": ".+", "$pod": ".*"}
 """What Grafana puts in for All: the variable's own allValue."""

@@ -60,12 +60,14 @@ class Stage:
     postgres: OwnPostgres
     rabbitmq: OwnRabbitMQ
     db: Database
+    shop: Child
     prometheus: Prometheus
 
     async def sees(self, expression: str) -> None:
         """Wait until Prometheus finds something."""
         deadline = time.monotonic() + SEEN_S
         while not await asyncio.to_thread(self.prometheus.now, expression):
+            self.shop.check()
             assert time.monotonic() < deadline, f"in {SEEN_S:g} s Prometheus has not seen {expression}"
             await asyncio.sleep(LOOK_S)
 
@@ -128,8 +130,7 @@ async def played(folder: Path) -> AsyncIterator[Watched]:
             }
             prometheus = await asyncio.to_thread(Prometheus, job="relay", targets=targets, rules=hastened(HASTE))
             until_the_end.callback(prometheus.close)
-            stage = Stage(postgres, rabbitmq, db, prometheus)
-            await _shop(meanwhile, db, folder)
+            stage = Stage(postgres, rabbitmq, db, await _shop(meanwhile, db, folder), prometheus)
             await stage.sees(f"{BUSY} and sum(relay_messages_total) > 2000")
             await stage.refuse_some()
             fired = {name: await stage.fires(name) for name in ("OutboxMessagesUnroutable", "OutboxRowsFailed")}
@@ -164,8 +165,9 @@ async def _relay(stack: AsyncExitStack, db: Database, rabbitmq: OwnRabbitMQ, pod
     return relay
 
 
-async def _shop(stack: AsyncExitStack, db: Database, folder: Path) -> None:
+async def _shop(stack: AsyncExitStack, db: Database, folder: Path) -> Child:
     """Orders at a steady pace, whatever becomes of the servers."""
     argv = (sys.executable, "-m", "demo.shop", "--journal", str(folder / "shop.journal"), "--rate", str(RATE))
     child = await Child.start("shop", argv, {shop.URL_VARIABLE: db.url}, folder / "shop.log")
     stack.push_async_callback(child.kill)
+    return child
