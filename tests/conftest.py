@@ -34,9 +34,10 @@ hypothesis.settings.load_profile("relay")
 
 
 SLOWEST = (
-    "test_prometheus", "test_run", "test_bad_input_servers", "test_outages", "test_broker_faults", "test_demo", "test_chaos",
-    "test_kills", "test_bad_input_database", "test_doorbell_run", "test_samples", "test_cli", "test_services", "test_pgbouncer",
-    "test_histories", "test_plans", "test_rabbitmq_faults", "test_order", "test_bench", "test_failpoints",
+    "test_prometheus", "test_run", "test_bad_input_servers", "test_outages", "test_broker_faults", "test_demo",
+    "test_chaos", "test_kills", "test_bad_input_database", "test_doorbell_run", "test_samples", "test_cli",
+    "test_services", "test_pgbouncer", "test_histories", "test_plans", "test_rabbitmq_faults", "test_order",
+    "test_bench", "test_failpoints",
 )  # fmt: skip
 """Files that take long, mostly waiting for a server: the longest first."""
 
