@@ -140,6 +140,7 @@ def whole_schema(text: str) -> str:
         name: {"description": entry.description, **schema(entry.name)} for name, entry in settings().items()
     }
     tree["properties"]["migrations"]["properties"]["optIns"]["items"]["enum"] = [each.name for each in opt_ins()]
+    _require(tree, yaml.safe_load((CHART / "values.yaml").read_text()))
     for value in values():
         node = tree
         for name in value.name.split("."):
@@ -148,6 +149,15 @@ def whole_schema(text: str) -> str:
         node.clear()
         node.update({"description": value.description, **rest})
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+
+def _require(schema: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Require groups of values, and switches: Helm deletes what is set to nothing, and templates would stumble."""
+    known = schema["properties"]
+    groups = [name for name, value in part.items() if isinstance(value, Mapping) and "properties" in known[name]]
+    schema["required"] = groups + [name for name, value in part.items() if isinstance(value, bool)]
+    for name in groups:
+        _require(known[name], part[name])
 
 
 def between(text: str, begin: str, end: str, made: str) -> str:

@@ -1,7 +1,7 @@
 """What can be set, that it reaches the relay, and that what cannot be is refused in words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,45 @@ def test_what_cannot_be_is_refused_and_the_words_say_what(name: str) -> None:
     with pytest.raises(Refused) as refused:
         charts.rendered(least(**changes))
     assert said in str(refused.value).replace("settings.batchSize", "settings/batchSize")
+
+
+SWITCHED_ON: Mapping[str, Any] = {
+    "cleanup": {"enabled": True},
+    "podMonitor": {"enabled": True},
+    "serviceMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True},
+    "dashboard": {"enabled": True},
+    "networkPolicy": {"enabled": True},
+    "podDisruptionBudget": {"enabled": True},
+    "autoscaling": {"keda": {"enabled": True, "serverAddress": "http://prometheus:9090"}},
+}
+
+
+def _paths(part: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in part.items():
+        yield (*path, name)
+        if isinstance(value, Mapping):
+            yield from _paths(value, (*path, name))
+
+
+def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    name, *rest = path
+    return {**values, name: _set(values.get(name, {}), tuple(rest), value) if rest else value}
+
+
+@pytest.mark.timeout(180)
+def test_a_value_left_empty_is_taken_or_refused_by_its_name() -> None:
+    """A key with nothing behind it deletes the default, and templates like to stumble over that."""
+    for path in _paths(charts.chart().values):
+        switched_on = least(**{path[0]: SWITCHED_ON.get(path[0], {})})
+        in_pod = least(migrations={"mode": "initContainer"})
+        for values in (switched_on, in_pod) if path[0] == "migrations" else (switched_on,):
+            try:
+                charts.render(_set(values, path, None))
+            except Refused as error:
+                said = str(error)
+                assert not re.search("nil pointer|reflect|wrong type|YAML", said), (path, said)
+                assert path[-1] in said or "is required" in said, (path, said)
 
 
 def test_helm_3_refuses_too() -> None:

@@ -35,7 +35,7 @@ app.kubernetes.io/component: relay
 {{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63) -}}
 {{- $all := dict -}}
 {{- range concat (list .root.Values.commonLabels) (default list .labels) -}}
-{{- $all = mergeOverwrite $all (deepCopy .) -}}
+{{- $all = mergeOverwrite $all (deepCopy (default dict .)) -}}
 {{- end -}}
 {{ toYaml (mergeOverwrite $all $ours) }}
 {{- end }}
@@ -44,7 +44,7 @@ app.kubernetes.io/component: relay
 {{- define "outbox-relay.annotations" -}}
 {{- $all := dict -}}
 {{- range concat (list .root.Values.commonAnnotations) .annotations -}}
-{{- $all = mergeOverwrite $all (deepCopy .) -}}
+{{- $all = mergeOverwrite $all (deepCopy (default dict .)) -}}
 {{- end -}}
 {{- with $all -}}
 annotations:
