@@ -120,6 +120,16 @@ def test_a_sidecar_comes_before_what_needs_it() -> None:
         assert spec["initContainers"][0]["args"][1] == "project:region:orders"
 
 
+@pytest.mark.parametrize("name", ["proxy", "files"])
+def test_what_relay_and_migration_both_ask_for_is_in_their_common_pod_once(name: str) -> None:
+    values = dict(charts.named(name))
+    values["migrations"] = values["migrations"] | {"mode": "initContainer"}
+    spec = charts.pod(charts.render(values), "Deployment")
+    for names in ([each["name"] for each in charts.containers(spec)], [each["name"] for each in spec["volumes"]]):
+        assert len(names) == len(set(names)), names
+    assert [each["name"] for each in charts.containers(spec)][-2:] == ["migrate", "relay"]
+
+
 def test_failed_rows_are_deleted_only_when_their_age_is_named() -> None:
     spec = charts.pod(charts.render(least(cleanup={"enabled": True})), "CronJob")
     assert [each["args"] for each in charts.containers(spec)] == [["cleanup", "--older-than", "30d", "--batch", "5000"]]

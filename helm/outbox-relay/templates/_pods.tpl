@@ -98,3 +98,17 @@ volumes:
 {{- define "outbox-relay.migrationPrefix" -}}
 {{- if join "" (values .Values.migrations.database) }}migrate-{{ end -}}
 {{- end }}
+
+{{/*
+A list of things with names, and those of a second list that the first does not name: an init container's migration
+stands in the relay's pod, and what both ask for is there once. Dict first, second.
+*/}}
+{{- define "outbox-relay.joined" -}}
+{{- $all := default list .first -}}
+{{- $names := list -}}
+{{- range $all }}{{ $names = append $names .name }}{{ end -}}
+{{- range .second -}}
+{{- if not (has .name $names) }}{{ $all = append $all . }}{{ end -}}
+{{- end -}}
+{{ toYaml $all }}
+{{- end }}
