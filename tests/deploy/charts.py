@@ -64,6 +64,12 @@ def _merged(below: Values, above: Values) -> dict[str, Any]:
     }
 
 
+def with_value(values: Values, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The values with one of them set, by the names on the way to it."""
+    name, *rest = path
+    return {**values, name: with_value(values.get(name, {}), tuple(rest), value) if rest else value}
+
+
 def rendered(values: Values, release: str = RELEASE) -> dict[str, str]:
     """Each template's text, as Helm 4 renders it. Raises Refused."""
     return _rendered(json.dumps(values), release)

@@ -173,11 +173,6 @@ def _paths(part: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _paths(value, (*path, name))
 
 
-def _set(values: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    name, *rest = path
-    return {**values, name: _set(values.get(name, {}), tuple(rest), value) if rest else value}
-
-
 @pytest.mark.timeout(180)
 def test_a_value_left_empty_is_taken_or_refused_by_its_name() -> None:
     """A key with nothing behind it deletes the default, and templates like to stumble over that."""
@@ -186,7 +181,7 @@ def test_a_value_left_empty_is_taken_or_refused_by_its_name() -> None:
         in_pod = least(migrations={"mode": "initContainer"})
         for values in (switched_on, in_pod) if path[0] == "migrations" else (switched_on,):
             try:
-                charts.render(_set(values, path, None))
+                charts.render(charts.with_value(values, path, None))
             except Refused as error:
                 said = str(error)
                 assert not re.search("nil pointer|reflect|wrong type|YAML", said), (path, said)
