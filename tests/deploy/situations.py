@@ -185,8 +185,13 @@ async def two_logins(made: Stage) -> AsyncIterator[None]:
 async def rotated(made: Stage) -> AsyncIterator[None]:
     """The relay was started anew with the second login."""
     await made.db.fetch("CREATE ROLE relay2 LOGIN PASSWORD 'choose-one' IN ROLE outbox_relay, pg_monitor")
-    made.urls["look"] = made.url("relay2")
-    await (await made.relay()).says("relay.started")
+    rights = {"configure": "^$", "write": r"^(orders|amq\.default)$", "read": "^$"}
+    await asyncio.to_thread(lambda: made.rabbitmq.add_user("relay2", PASSWORD, vhost="shop", **rights))
+    made.urls["look"], made.amqp_url = made.url("relay2"), made.rabbitmq.url("shop", "relay2", PASSWORD)
+    await made.db.insert()
+    await made.relay()
+    await statuses(made, sent=1)
+    await made.amqp.close(remove=False)
     yield
 
 

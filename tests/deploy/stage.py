@@ -40,7 +40,7 @@ class Stage:
         self.urls = {"owner": postgres.url("shop"), "producer": self.url("shop_service")}
         self.urls |= {"look": self.url("relay"), "keeper": self.url("keeper", PASSWORD)}
         self.amqp_url = rabbitmq.url("shop", "relay", PASSWORD)
-        self.settings: dict[str, object] = {"NAME": "relay-0", "HTTP_PORT": self.port}
+        self.settings: dict[str, object] = {"NAME": "relay-0", "HTTP_PORT": self.port, "BACKLOG_SAMPLE_SECONDS": 1}
         self.more: dict[str, str] = {}
         """Variables that are no settings."""
         _write_programs(folder, rabbitmq)
