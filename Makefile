@@ -15,8 +15,8 @@ CHECKERS := tests/deploy/checkers
 # The pure floors: every branch of every rule is tried.
 PURE := relay/model/__init__.py,relay/model/health.py,relay/model/mark.py,relay/model/outcome.py,relay/model/report.py,relay/model/row.py,relay/envelope.py,relay/decide.py,relay/outage.py,relay/scan.py,relay/ports.py
 
-# Most tests wait for a server of their own: one a core keeps it busy. conftest.py says which files come first.
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Most tests wait for a server of their own: three at a time keep two cores busy. conftest.py says which files come first.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 # What the shell says about servers (PGHOST, RELAY_LANES, ...) is not for what runs here.
 $(foreach name,$(filter-out RELAY_TEST_%,$(filter PG% RELAY_%,$(.VARIABLES))),$(eval unexport $(name)))

@@ -26,6 +26,7 @@ RECOVERY_MAX_S = 90.0
 """From the last fault to the empty backlog: a lease of 23 s, and a row with a bad end has up to 40 s of retries."""
 RETRIES_S = 40.0
 STALL_MAX_S = 20.0
+"""With order per key a lease longer: what a dead relay has in hand holds its keys, which may be all there are."""
 PENDING = "SELECT count(*) FROM outbox.message WHERE status = 'pending'"
 
 
@@ -86,7 +87,7 @@ async def play(stage: Stage, plan: Plan, tell: Callable[[str], None]) -> int:
             ordered=plan.ordered,
             emptied=emptied,
             recovery_max_s=RECOVERY_MAX_S,
-            stall_max_s=STALL_MAX_S,
+            stall_max_s=STALL_MAX_S + LEASE_S * plan.ordered,
             versions=await versions(stage),
         )
     )
