@@ -232,10 +232,17 @@ class Connections:
             await asyncio.shield(pool.putconn(conn))
 
     async def _take(self, pool: AsyncConnectionPool[Connection]) -> Connection:
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
-            return await pool.getconn()
+            conn = await pool.getconn()
         except PoolTimeout:
             # The pool does not tell why. Asking once does, unless the trouble is over or was a lack of connections.
             async with self.once():
                 pass
             raise StoreUnavailable(Fault.TIMEOUT, "no connection of the pool became free in time") from None
+        if task and task.cancelling() > cancelled:
+            # wait_for of Python 3.11 forgets a cancellation that comes together with what was waited for.
+            await asyncio.shield(pool.putconn(conn))
+            raise asyncio.CancelledError
+        return conn

@@ -243,6 +243,30 @@ async def test_a_cancelled_claim_gives_its_connection_back(db: Database) -> None
         assert ids(await claim(store)) == [row_id]
 
 
+async def test_a_cancellation_that_comes_together_with_the_connection_is_obeyed(db: Database) -> None:
+    """Forgotten, it would leave the sampler at its work, and the relay that stops would wait for it."""
+    async with a_store(db.url, pool_size=1) as store:
+        await store.ping()
+        pool = store._connections._pool
+        assert pool is not None
+
+        async def cancel(task: asyncio.Task[float], after: int) -> bool:
+            for _ in range(after):
+                await asyncio.sleep(0)
+            return task.cancel()
+
+        ends = []
+        for after in range(40):
+            async with store._connections.connection("ping", 5.0):
+                waiting = asyncio.create_task(store.ping())
+                await eventually(lambda: pool.get_stats()["requests_waiting"] == 1)
+                cancelling = asyncio.create_task(cancel(waiting, after))
+            ends.append((await cancelling, (await asyncio.gather(waiting, return_exceptions=True))[0]))
+        assert all(isinstance(end, asyncio.CancelledError) for cancelled, end in ends if cancelled)
+        assert any(cancelled for cancelled, _ in ends)
+        await store.ping()
+
+
 async def waits(db: Database) -> bool:
     """Whether a session waits for a lock."""
     return bool(await db.fetch("SELECT pid FROM pg_locks WHERE NOT granted"))
