@@ -26,9 +26,8 @@ class Bell:
 
 async def doorbell(settings: Settings) -> Bell:
     """Look for the doorbell, who holds it, and a pooler. Raises StoreUnavailable."""
-    between = await pooled(
-        command_config(settings)
-    )  # on a connection of its own, which tells at once why there is none
+    # On a connection of its own, which tells at once why there is none.
+    between = await pooled(command_config(settings))
     store = command_store_of(settings)
     await store.open()
     try:
