@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 
 from relay.model import FailedRow, Health, Holder, Snapshot
-from relay.page.words import duration
+from relay.page.words import duration, plain, size
 
 SHOWN = 3
 """Failed rows that are shown; the relay's page and --json have more."""
 TEXT_CHARS_MAX = 120
 DEGRADED = "grant pg_monitor to see other logins' sessions: for how long they are open is hidden from this one"
-_KIB = 1024
-_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def lines(health: Health) -> Iterator[tuple[str, str]]:
@@ -39,7 +37,7 @@ def _who(snapshot: Snapshot) -> str:
             application = "" if snapshot.application is None else f" ({snapshot.application})"
             return f"{snapshot.holder} of pid {snapshot.pid}{application}"
         case Holder.PREPARED_TRANSACTION:
-            return f"prepared transaction {_plain(snapshot.name or '')}"
+            return f"prepared transaction {plain(snapshot.name or '')}"
         case Holder.REPLICATION_SLOT:
             used = "nobody uses it" if snapshot.pid is None else f"used by pid {snapshot.pid}"
             return f"replication slot {snapshot.name} ({used})"
@@ -58,24 +56,8 @@ def _cleaned(health: Health) -> str:
 
 
 def _given_up(health: Health, row: FailedRow) -> str:
-    return f"row {row.row_id}, {_since(health, row.failed_at)} ago: {_plain(row.error[:TEXT_CHARS_MAX])}"
-
-
-def _plain(text: str) -> str:
-    """Keep what strangers wrote on its line, and from commanding the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return f"row {row.row_id}, {_since(health, row.failed_at)} ago: {plain(row.error, TEXT_CHARS_MAX)}"
 
 
 def _since(health: Health, when: float) -> str:
     return duration(max(0.0, health.sampled_at - when))
-
-
-def size(number: float) -> str:
-    """Write bytes as a person would."""
-    if number < _KIB:
-        return f"{number:.0f} bytes"
-    for unit in _UNITS:
-        number /= _KIB
-        if number < _KIB:
-            return f"{number:.1f} {unit}"
-    return f"{number:.1f} {_UNITS[-1]}"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.cli.health import DEGRADED, held_by, lines, size
+from relay.cli.health import DEGRADED, held_by, lines
 from relay.model import FailedRow, Health, Holder, Replica, Snapshot
 
 NOW = 1_700_000_000.0
@@ -26,7 +26,7 @@ HEALTH = Health(
 def test_all_of_it_is_told_in_a_few_lines() -> None:
     told = list(lines(HEALTH))
     assert told[:4] == [
-        ("table", "500.0 MiB and 3.0 GiB of indexes; the oldest sent row is 30 d old"),
+        ("table", "500 MiB and 3.0 GiB of indexes; the oldest sent row is 30 d old"),
         ("vacuum", "1,200,000 live and 34,000 dead tuples; last autovacuum 3 min 20 s ago"),
         ("held up", "by transaction of pid 4711 (psql), open for 2 h 1 min, 90,000 transactions behind"),
         ("replicas", "relay-a 1.2.3, relay-b 1.2.4"),
@@ -38,7 +38,7 @@ def test_all_of_it_is_told_in_a_few_lines() -> None:
 def test_a_table_without_a_past_is_told_as_such() -> None:
     told = dict(lines(Health(0, 0, 512, 16_384, complete=True, sampled_at=NOW)))
     assert told == {
-        "table": "512 bytes and 16.0 KiB of indexes; no sent row",
+        "table": "512 B and 16 KiB of indexes; no sent row",
         "vacuum": "0 live and 0 dead tuples; no autovacuum known",
         "replicas": "none connected",
     }
@@ -79,10 +79,3 @@ def test_what_strangers_wrote_stays_on_its_line_and_commands_no_terminal() -> No
     rows = (FailedRow(1, "unknown", "a\nb\x1b[2J\x07c", 1, NOW),)
     assert ("given up", "row 1, 0.0 s ago: a b [2J c") in lines(replace(HEALTH, failures=rows))
     assert held_by(Snapshot(Holder.PREPARED_TRANSACTION, 1, name="x\ty")).startswith("prepared transaction x y,")
-
-
-@pytest.mark.parametrize(
-    ("number", "told"), [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (5 * 2**50, "5120.0 TiB")]
-)
-def test_bytes_are_written_as_a_person_would(number: int, told: str) -> None:
-    assert size(number) == told
