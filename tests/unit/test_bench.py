@@ -10,6 +10,7 @@ import pytest
 from bench import report, runs
 from bench.__main__ import arguments
 from bench.bars import Bar, at_least, at_most
+from bench.consumer import cut
 from bench.doorbell import CLIENTS, FREE, WAYS, Rate
 from bench.figures import Delays, Run, Seen, Spread, Who, disorder, histogram, most_within, order, ratios, refusal
 from bench.meter import (
@@ -311,3 +312,19 @@ def test_a_wrong_argument_is_a_usage_error(argv: list[str], capsys: pytest.Captu
         arguments(argv)
     assert raised.value.code == 2
     assert argv[0] in capsys.readouterr().err
+
+
+FRAMES = (
+    b"\x01\x00\x01\x00\x00\x00\x02ab\xce",
+    b"\x03\x00\x01\x00\x00\x00\x00\xce",
+    b"\x02\x00\x01\x00\x00\x00\x01\xce\xce",
+)
+
+
+@pytest.mark.parametrize("size", range(1, len(b"".join(FRAMES)) + 1))
+def test_the_consumer_finds_the_same_frames_however_the_bytes_come(size: int) -> None:
+    data, rest, found = b"".join(FRAMES), b"", []
+    for start in range(0, len(data), size):
+        whole, rest = cut(rest + data[start : start + size])
+        found += whole
+    assert (tuple(found), rest) == (FRAMES, b"")
