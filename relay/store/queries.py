@@ -112,8 +112,10 @@ def _truth(holds: bool) -> sql.SQL:  # noqa: FBT001 - the word itself
 
 
 def _composed(name: str, names: dict[str, sql.Composable]) -> bytes:
+    """Compose a file without its comments: what is longer than 4,096 bytes psycopg takes apart anew at every use."""
     text = files("relay").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
-    return sql.SQL(text).format(**names).as_bytes(None)
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return sql.SQL(code).format(**names).as_bytes(None)
 
 
 def _body(payload_type: str, encoding: str) -> sql.Composable:
