@@ -107,12 +107,6 @@ def replicated(conn: Connection) -> Iterator[None]:
         raise StoreUnavailable(Fault.TIMEOUT, "the wait for the synchronous standby was cancelled")
 
 
-async def check(conn: Connection) -> None:
-    """Make sure that a connection taken from the pool still answers."""
-    async with bounded(conn, CHECK_TIMEOUT_S):
-        await conn.execute("")
-
-
 async def behind_pooler(conn: Connection) -> bool:
     """Compare process ids: a pooler tells its clients another one than the server's."""
     ((pid,),) = await (await conn.execute(_OWN)).fetchall()

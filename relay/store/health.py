@@ -14,8 +14,9 @@ import psycopg
 
 from relay.model import FailedRow, Fault, Health, Holder, Replica, Snapshot
 from relay.ports import StoreUnavailable
+from relay.store.begin import SAMPLE
 from relay.store.config import SAMPLE_TIMEOUT_S
-from relay.store.pool import SAMPLE, Connections
+from relay.store.pool import Connections
 from relay.store.queries import Queries
 from relay.store.sampling import GRACE_S, Whole
 

@@ -5,31 +5,22 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import LiteralString
+from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relay.model import Fault
 from relay.ports import StoreUnavailable
-from relay.store.config import (
-    LOCK_TIMEOUT_S,
-    SAMPLE_TIMEOUT_S,
-    STATEMENT_TIMEOUT_S,
-    TRANSACTION_TIMEOUT_S,
-    UPKEEP_TIMEOUT_S,
-    OnDb,
-    StoreConfig,
-)
+from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig
 from relay.store.connect import (
     CHECK_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     Connection,
     behind_pooler,
     bounded,
-    check,
     complete,
     connect,
     replicated,
@@ -43,59 +34,8 @@ ON_REQUEST = 1 << 30
 """Uses of a statement after which psycopg would prepare it unasked."""
 FRESH_S = 0.2
 """So long after its last success a connection is used again without asking whether it still answers."""
-
-# Isolation and access mode are named because the role may have other defaults. With row_security off, a policy that
-# would hide rows raises an error instead. Scans other than along an index are off because a queue's statistics are
-# always stale: a planner that believes in a short table reads and sorts the whole backlog for the first few rows.
-# All of it ends with the transaction, so a transaction pooler may stand between; one round trip carries it.
-_BEGIN: LiteralString = """
-BEGIN ISOLATION LEVEL READ COMMITTED {mode};
-SET LOCAL synchronous_commit = {synchronous};
-SET LOCAL row_security = off;
-SET LOCAL statement_timeout = {statement_ms};
-SET LOCAL lock_timeout = {lock_ms};
-SET LOCAL idle_in_transaction_session_timeout = {idle_ms};
-SET LOCAL enable_seqscan = off;
-SET LOCAL enable_bitmapscan = off;
-SET LOCAL jit = off
-"""
-
-
-def _begin(
-    mode: LiteralString,
-    *,
-    synchronous: bool = True,
-    statement_s: float = STATEMENT_TIMEOUT_S,
-    lock_s: float = LOCK_TIMEOUT_S,
-) -> bytes:
-    composed = sql.SQL(_BEGIN).format(
-        mode=sql.SQL(mode),
-        synchronous=sql.SQL("on" if synchronous else "off"),
-        statement_ms=sql.Literal(round(statement_s * 1000)),
-        lock_ms=sql.Literal(round(lock_s * 1000)),
-        idle_ms=sql.Literal(round(TRANSACTION_TIMEOUT_S * 1000)),
-    )
-    return composed.as_bytes(None)
-
-
-DURABLE = _begin("READ WRITE")
-"""On disk before it returns."""
-# A claim is planned once and then only carried out: planning it takes longer than the claim of a few rows. Its plan may
-# not depend on how many rows it is for, so no join may look at more than the rows chosen.
-CLAIM = (
-    DURABLE
-    + b"""
-; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
-"""
-)
-"""Like DURABLE, for claims whose plan is kept."""
-IN_ORDER = CLAIM + b"; SET LOCAL enable_sort = off"
-"""Like CLAIM, for claims in order: no plan may gather the rows of all keys to sort them, however few it expects."""
-LAZY = _begin("READ WRITE", synchronous=False)
-"""Forgotten when Postgres crashes within the next instants; the next durable commit makes it durable too."""
-SAMPLE = _begin("READ ONLY", statement_s=SAMPLE_TIMEOUT_S)
-UPKEEP = _begin("READ WRITE", statement_s=UPKEEP_TIMEOUT_S, lock_s=UPKEEP_TIMEOUT_S)
-"""Waits for its turn as long as for its work."""
+_first: ContextVar[bytes] = ContextVar("first", default=b"")
+"""What is said first on the connection that is being taken, so that the answer shows whether there is one to be had."""
 
 
 @contextlib.asynccontextmanager
@@ -154,7 +94,10 @@ class Connections:
         if time.monotonic() - self._answered_at.get(conn, float("-inf")) < FRESH_S:
             return
         try:
-            await check(conn)
+            async with bounded(conn, CHECK_TIMEOUT_S):
+                await conn.execute(_first.get())
+        except psycopg.errors.ReadOnlySqlTransaction:
+            return  # it answers, and whoever says it again is told
         except BaseException:
             self.found_dead = True
             raise
@@ -183,8 +126,9 @@ class Connections:
         self, op: str, begin: bytes, seconds: float = TRANSACTION_TIMEOUT_S
     ) -> AsyncIterator[Connection]:
         """Run the block in a transaction and commit it, within so many seconds; raises StoreUnavailable."""
-        async with self.connection(op, seconds) as conn:
-            await conn.execute(begin)
+        async with self.connection(op, seconds, first=begin) as conn:
+            if conn.info.transaction_status is TransactionStatus.IDLE:
+                await conn.execute(begin)
             yield conn
             with replicated(conn):
                 await conn.execute("COMMIT")
@@ -202,10 +146,14 @@ class Connections:
             return (await cursor.set_result(-2)).rowcount
 
     @contextlib.asynccontextmanager
-    async def connection(self, op: str, seconds: float) -> AsyncIterator[Connection]:
-        """Lend a connection in autocommit mode for at most so many seconds; raises StoreUnavailable."""
+    async def connection(self, op: str, seconds: float, *, first: bytes = b"") -> AsyncIterator[Connection]:
+        """Lend a connection in autocommit mode for at most so many seconds; raises StoreUnavailable.
+
+        When it rested long, `first` was said on it already: its transaction status tells.
+        """
         began = time.monotonic()
         try:
+            _first.set(first)
             async with translated(), self._taken() as conn, bounded(conn, seconds):
                 yield conn
         finally:

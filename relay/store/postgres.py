@@ -12,13 +12,14 @@ from uuid import UUID, uuid4
 from relay.model import Backlog, Claim, Doorbell, Fault, Health, Mark, Sent
 from relay.ports import StoreUnavailable
 from relay.store import upkeep
+from relay.store.begin import CLAIM, DURABLE, IN_ORDER, LAZY, SAMPLE
 from relay.store.config import TRANSACTION_TIMEOUT_S, OnDb, StoreConfig, ignore
 from relay.store.connect import Connection
 from relay.store.facts import Facts, facts_of
 from relay.store.health import HealthSampler
 from relay.store.lease import lease, terms
 from relay.store.marks import ids_of, under_lease, under_message_id, write_fenced
-from relay.store.pool import CLAIM, DURABLE, IN_ORDER, LAZY, SAMPLE, Connections
+from relay.store.pool import Connections
 from relay.store.portion import Portion
 from relay.store.problems import Problem, find_problems, unavailable_for
 from relay.store.queries import UTF8, compose, compose_claim

@@ -11,8 +11,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from relay.model import Backlog
+from relay.store.begin import SAMPLE
 from relay.store.config import SAMPLE_TIMEOUT_S
-from relay.store.pool import SAMPLE, Connections
+from relay.store.pool import Connections
 
 GRACE_S = 3.0
 """For the round trips, on top of what the server is allowed for a statement."""

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from relay.model import Doorbell
+from relay.store.begin import SAMPLE, UPKEEP
 from relay.store.config import SAMPLE_TIMEOUT_S, UPKEEP_TIMEOUT_S, StoreConfig
 from relay.store.connect import Connection
-from relay.store.pool import SAMPLE, UPKEEP, Connections
+from relay.store.pool import Connections
 from relay.store.queries import Queries
 from relay.store.sampling import GRACE_S
 

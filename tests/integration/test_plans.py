@@ -21,10 +21,11 @@ from psycopg.types.numeric import Int8
 from relay import migrate
 from relay.migrate import outside
 from relay.settings import Settings
+from relay.store.begin import CLAIM as BEGIN_CLAIM
+from relay.store.begin import DURABLE, IN_ORDER
 from relay.store.config import StoreConfig
 from relay.store.lease import terms
-from relay.store.pool import CLAIM as BEGIN_CLAIM
-from relay.store.pool import DURABLE, IN_ORDER, ON_REQUEST
+from relay.store.pool import ON_REQUEST
 from relay.store.queries import Queries, compose, compose_claim
 from services.postgres import PostgresServer
 from tests.builders import Database, eventually

@@ -14,8 +14,9 @@ from psycopg import sql
 
 from relay.model import Fault, Release
 from relay.ports import StoreUnavailable
-from relay.store import PostgresStore, StoreConfig, connect
-from relay.store.pool import FRESH_S
+from relay.store import PostgresStore, StoreConfig, connect, pool
+from relay.store.begin import DURABLE
+from relay.store.pool import FRESH_S, Connections
 from services.find import OwnPostgres
 from services.proxy import Proxy
 from services.tls import Authority
@@ -131,6 +132,61 @@ async def test_connections_at_rest_that_the_server_ended_cost_no_error(db: Datab
             await db.fetch("SELECT pg_terminate_backend(%s)", (pid,))
         await asyncio.sleep(FRESH_S)
         assert ids(await claim(store, limit=1)) == given[1:2]
+
+
+async def said(
+    db: Database, work: Callable[[Connections], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
+    """Every word of the work on connections that are at rest each time."""
+    words: list[Any] = []
+    say = psycopg.AsyncConnection.execute
+
+    async def execute(conn: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        words.append(query)
+        return await say(conn, query, *args, **kwargs)
+
+    monkeypatch.setattr(pool, "FRESH_S", 0.0)
+    connections = Connections(StoreConfig(conninfo=lambda: db.url, application_name="test"), lambda *_: None)
+    await connections.open()
+    try:
+        async with connections.connection("warm", 5.0):
+            monkeypatch.setattr(psycopg.AsyncConnection, "execute", execute)
+        await work(connections)
+    finally:
+        await connections.close()
+    return words
+
+
+async def test_a_transaction_on_a_connection_at_rest_asks_by_beginning(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def transact(connections: Connections) -> None:
+        async with connections.transaction("claim", DURABLE):
+            pass
+
+    assert await said(db, transact, monkeypatch) == [DURABLE, "COMMIT"]
+
+
+async def test_a_statement_in_one_round_trip_asks_before(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def state(connections: Connections) -> None:
+        await connections.statement("settle", DURABLE, b"UPDATE outbox.message SET claims = 0", {})
+
+    assert await said(db, state, monkeypatch) == [b""]
+
+
+async def test_a_server_that_became_read_only_is_told_at_once_also_on_a_connection_at_rest(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = b"DO $$ BEGIN RAISE SQLSTATE '25006'; END $$"  # as BEGIN READ WRITE gets from a standby
+
+    async def transact(connections: Connections) -> None:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            async with connections.transaction("claim", refusal):
+                pass
+        assert (caught.value.fault, time.monotonic() - began < 5) == (Fault.READ_ONLY, True)
+
+    assert (await said(db, transact, monkeypatch))[:2] == [refusal, refusal]
 
 
 async def test_after_one_connection_has_ended_no_other_is_trusted(db: Database) -> None:
