@@ -54,8 +54,8 @@ class Engine:
         self._scan = scan.Scan()
         self._poll_s = 0.0
         self._sweep = scan.Sweep()
-        self._rest_s = 0.0
-        """What is left of the poll while a walk is under way."""
+        self._next_at = float("-inf")
+        """When the next claim is due, by the loop's clock."""
         self._idle = False
         self._suspicious = False
         """The last claim was a suspected killer, which is carried with nothing else in hand."""
@@ -129,7 +129,7 @@ class Engine:
             await self._bell.let_go()
             await self._wait(outage_s)
         elif not await self._listening():
-            await self._wait(self._rest_s)
+            await self._wait(self._next_at - self._chance.now())
         elif not self._quiet:
             await self._wait(self._until_walk_s(0.0))
         elif await self._wait(self._until_walk_s(self._policy.poll.max_s)):
@@ -215,9 +215,11 @@ class Engine:
         self._suspicious = any(map(suspect, claim.rows))
         if claim.rows or not look.walks:  # that nothing is due below the mark makes nobody idle
             self._idle = not claim.rows
-            rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), took_s=sight.took_s, policy=self._policy.poll)
+            late_s = max(0.0, began - self._next_at)  # of a steady beat nothing is lost by waking late
+            took_s = sight.took_s + late_s
+            rest_s = next_poll_s(self._poll_s, found=bool(claim.rows), took_s=took_s, policy=self._policy.poll)
             self._poll_s = 0.0 if claim.more or claim.beyond is not None else rest_s
-        self._rest_s = self._until_walk_s(self._poll_s)
+        self._next_at = now + self._until_walk_s(self._poll_s)
 
     def _until_walk_s(self, seconds: float) -> float:
         """Return how long to rest, so many seconds at most: a walk below the mark may go on before."""

@@ -39,3 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._jump.now
+
+    def busy(self, seconds: float) -> None:
+        """Let time pass in which no task has a turn."""
+        self._jump.now += seconds

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.doubles import Bench
+from tests.doubles import Bench, VirtualLoop
 
 MakeBench = Callable[..., Bench]
 
@@ -49,6 +49,31 @@ async def test_a_row_that_was_found_makes_the_rest_short_again(bench: Bench) -> 
         ticked_at, asked = bench.now(), bench.store.asked("claim")
         await bench.until(lambda: bench.store.asked("claim") == asked + 1)
     assert bench.now() - ticked_at == pytest.approx(bench.policy.poll.min_s, abs=0.011)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.001, 0.004])
+async def test_in_a_steady_flow_the_polls_keep_their_beat_however_late_it_wakes(bench: Bench, late_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    bench.store.delay_s["claim"] = 0.001
+    bench.observer.turned = lambda: loop.busy(late_s)  # type: ignore[method-assign] # told before each rest, and after
+    async with bench.running():
+        for _ in range(400):
+            bench.store.commit()
+            await asyncio.sleep(0.005)
+    times = [at for op, at in bench.store.calls if op == "claim"][10:-1]
+    assert (times[-1] - times[0]) / (len(times) - 1) == pytest.approx(bench.policy.poll.min_s, rel=0.01)
+
+
+async def test_half_of_the_shortest_poll_is_rest_however_slow_claims_are(bench: Bench) -> None:
+    bench.store.delay_s["claim"] = 0.03
+    async with bench.running():
+        for _ in range(200):
+            bench.store.commit()
+            await asyncio.sleep(0.005)
+    times = [at for op, at in bench.store.calls if op == "claim"][2:-1]
+    rests = [later - earlier - 0.03 for earlier, later in itertools.pairwise(times)]
+    assert min(rests) == pytest.approx(bench.policy.poll.min_s / 2, abs=0.001)
 
 
 async def test_only_one_lane_asks_while_the_relay_is_idle(a_bench: MakeBench) -> None:
