@@ -1,8 +1,8 @@
 -- Samples the backlog: rows that wait from :low on, rows that retry and that failed, each counted up to :cap, the age of
--- the oldest due row, the first row that waits, how many rows were ever inserted and deleted, and with order per key how
--- many keys a refused row blocks.
--- Rides on the indexes message_pending, message_retrying and message_failed; ORDER BY id keeps it to them, whatever
--- the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
+-- the oldest due row, how many rows were ever inserted and deleted, with order per key how many keys a refused row
+-- blocks, and where the next sample may begin.
+-- Rides on the indexes message_pending, message_retrying and message_failed, and on the primary key for the last row;
+-- ORDER BY id keeps it to them, whatever the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
 WITH waiting AS MATERIALIZED (
   SELECT count(*) AS pending, min(id) AS first
   FROM (
@@ -66,5 +66,9 @@ SELECT
       )
     ) AS b
   ) AS blocked_keys,
-  waiting.first::bigint AS first
+  -- Of rows that waited there is none before the first one; when none waits, there is none before the last row at all.
+  coalesce(
+    waiting.first,
+    greatest(%(low)s::bigint, %(unseen)s::bigint, (SELECT id FROM {table} ORDER BY id DESC LIMIT 1))
+  )::bigint AS next_low
 FROM waiting

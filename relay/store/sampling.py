@@ -2,7 +2,8 @@
 
 An old snapshot keeps the index entries of rows sent since, and a walk from the start passes by all of them. Such a
 look at the whole index, where it takes long, comes so rarely that it has WHOLE_SHARE of the database's time at most; in
-between a sample begins at the first row of the last one, misses rows that came below it since, and says so.
+between a sample begins at the first row of the last one, or behind all rows when none waited; it misses rows that came
+below since, and says so.
 """
 
 import time
@@ -47,14 +48,14 @@ class Whole:
 
 
 class Sampler:
-    """Samples the backlog and remembers where the last sample found its first row."""
+    """Samples the backlog and remembers where the last sample found that rows begin to wait."""
 
     def __init__(self, connections: Connections, query: bytes, cap: int) -> None:
         self._connections = connections
         self._query = query
         self._cap = cap
         self._low = 0
-        """The first row that waited at the last sample."""
+        """Before it no row waited at the last sample."""
         self._unseen = 0
         """Where the rows begin that no claim has looked at yet."""
         self._whole = Whole()
@@ -67,8 +68,7 @@ class Sampler:
         """Count up to the cap of each kind of row; ends within seconds however large the table is."""
         low = 0 if self._whole.allowed else self._low
         answer = await self._ask(low)
-        pending, retrying, failed, oldest_age_s, sampled_at, inserted, deleted, blocked_keys, first = answer
-        self._low = max(low, self._unseen) if first is None else first
+        pending, retrying, failed, oldest_age_s, sampled_at, inserted, deleted, blocked_keys, self._low = answer
         pending = max(pending, retrying)  # a retrying row below the begin waits, too
         return Backlog(
             pending=min(pending, self._cap),

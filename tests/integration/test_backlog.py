@@ -116,6 +116,30 @@ async def test_a_look_at_the_whole_index_that_is_dear_comes_rarely_and_is_never_
         assert (again.pending, again.capped) == (3, False)
 
 
+async def test_when_no_row_waited_the_next_sample_begins_behind_all_rows(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that never claimed, because the broker is gone, must not walk a dead head again and again."""
+    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
+    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
+    given = await db.insert(n=5)
+    await db.fetch("UPDATE {table} SET status = 'sent'")
+    async with a_store(db.url) as store:
+        assert [(await store.backlog()).capped for _ in range(2)] == [False, True]
+        assert store._sampler._low == given[-1]
+        await db.insert(n=2)
+        assert (await store.backlog()).pending == 2
+
+
+async def test_where_there_is_no_row_at_all_the_next_sample_is_whole(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
+    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
+    async with a_store(db.url) as store:
+        assert [(await store.backlog()).capped for _ in range(2)] == [False] * 2
+
+
 async def test_a_quick_look_at_the_whole_index_comes_every_time(db: Database) -> None:
     await db.insert(n=3)
     async with a_store(db.url) as store:

@@ -127,7 +127,7 @@ COSTS = {
     "writers": Cost({}, {"pg_database_datname_index"}, 1, 10),
     "backlog": Cost(
         {"cap": 100_000, "low": 0, "unseen": 0},
-        {"message_pending", "message_retrying", "message_failed"},
+        {"message_pending", "message_retrying", "message_failed", "message_pkey"},
         3 * PENDING + 5,
         9 * PENDING,
     ),
@@ -373,6 +373,14 @@ def test_a_sample_from_where_rows_wait_skips_the_dead_head_of_the_index(aging: C
         from_zero = explain(aging, QUERIES.backlog, cap=10_000, low=0, unseen=0)
     assert pages(from_mark) < 200
     assert pages(from_zero) > 1000
+
+
+def test_a_sample_of_a_table_in_which_no_row_waits_finds_its_last_row_at_once(aging: Connection[Any]) -> None:
+    aging.execute("UPDATE outbox.message SET status = 'sent', sent_at = now()")
+    aging.execute("VACUUM outbox.message")
+    plan = explain(aging, QUERIES.backlog, cap=10_000, low=0, unseen=0)
+    assert "message_pkey" in indexes(plan)
+    assert (read(plan), pages(plan) < 50) == (1, True)
 
 
 def test_a_look_for_the_oldest_sent_row_skips_what_cleanups_have_deleted_since_the_last_one(
