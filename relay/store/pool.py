@@ -96,9 +96,9 @@ class Connections:
         try:
             async with bounded(conn, CHECK_TIMEOUT_S):
                 await conn.execute(_first.get())
-        except psycopg.errors.ReadOnlySqlTransaction:
-            return  # it answers, and whoever says it again is told
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR":
+                return  # it answers, as a standby does; whoever says it again is told
             self.found_dead = True
             raise
 

@@ -79,7 +79,7 @@ async def test_a_socket_that_is_shut_ends_a_query_at_once_and_without_a_state(
 
 @pytest.mark.parametrize("checked", [True, False])
 async def test_only_a_pool_that_checks_keeps_dead_connections_to_itself(db: Database, *, checked: bool) -> None:
-    """Hence each connection is asked before it is lent: a restart of Postgres must not look like an outage."""
+    """Hence a connection that rested is asked before it is lent: a restart of Postgres must not look like an outage."""
     check = AsyncConnectionPool.check_connection if checked else None
     async with AsyncConnectionPool(
         db.url, min_size=0, max_size=2, check=check, open=False, kwargs={"autocommit": True}

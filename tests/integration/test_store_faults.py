@@ -174,10 +174,10 @@ async def test_a_statement_in_one_round_trip_asks_before(db: Database, monkeypat
     assert await said(db, state, monkeypatch) == [b""]
 
 
-async def test_a_server_that_became_read_only_is_told_at_once_also_on_a_connection_at_rest(
+async def test_a_server_that_refuses_a_transaction_is_heard_at_once_also_on_a_connection_at_rest(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusal = b"DO $$ BEGIN RAISE SQLSTATE '25006'; END $$"  # as BEGIN READ WRITE gets from a standby
+    refusal = b"DO $$ BEGIN RAISE SQLSTATE '25006'; END $$"  # much as BEGIN READ WRITE gets from a standby
 
     async def transact(connections: Connections) -> None:
         began = time.monotonic()
