@@ -41,6 +41,7 @@ SELECT
       ORDER BY head.id
       LIMIT 1000
     ) AS oldest
+    WHERE waiting.first IS NOT NULL  -- or :unseen alone would begin before the dead entries
   ), now())), 1e9))::float8 AS oldest_age_s,
   extract(epoch FROM now())::float8 AS sampled_at,
   -- A message is one INSERT, and nothing but a cleanup deletes rows: what Postgres counts is what came and what went.
