@@ -193,6 +193,11 @@ class Machine(RuleBasedStateMachine):
     def poll(self, number: int, limit: int, seconds: float) -> None:
         """A store claims from its low-water mark, which hides no row for longer than the time to the next rescan."""
         self.now += seconds
+        self._look(number, limit)
+        if self.scans[number].stepped:  # after a step of a walk the mark has its turn, at once
+            self._look(number, limit)
+
+    def _look(self, number: int, limit: int) -> None:
         look = scan.start(self.scans[number], idle=self.idle[number], now=self.now, rescan_s=RESCAN_S)
         low = look.low
         taken = self.wait(self.relays[number].claim(limit=limit, low=low))
