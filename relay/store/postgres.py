@@ -126,8 +126,7 @@ class PostgresStore:
             async with self._connections.once() as conn:
                 await conn.execute(SAMPLE)  # a role's own timeout may be too short for catalogs
                 names = {"schema": self._config.schema, "table": self._config.table}
-                cursor = await conn.execute(self._queries.inspect, names)
-                ((answer,),) = await cursor.fetchall()
+                ((answer,),) = await (await conn.execute(self._queries.inspect, names)).fetchall()
         finally:
             self._on_db("ready", time.monotonic() - began)
         return facts_of(answer)
