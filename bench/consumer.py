@@ -23,6 +23,8 @@ from pamqp import commands as spec
 from pamqp import frame
 from pamqp.header import ContentHeader
 
+from relay.envelope import ID_HEADER
+
 URL_VARIABLE, QUEUE_VARIABLE, ROWS_VARIABLE = "CONSUMER_URL", "CONSUMER_QUEUE", "CONSUMER_ROWS"
 PROTOCOL = b"AMQP\x00\x00\x09\x01"
 HEADER = 2
@@ -104,7 +106,7 @@ def _by_id(came: Sequence[tuple[float, bytes]]) -> dict[int, float]:
     for at, data in came:
         header = frame.unmarshal(data)[2]
         assert isinstance(header, ContentHeader)
-        arrived.setdefault(int(str((header.properties.headers or {})["x-outbox-id"])), at)
+        arrived.setdefault(int(str((header.properties.headers or {})[ID_HEADER])), at)
     return arrived
 
 

@@ -2,7 +2,8 @@
 -- the oldest due row, how many rows were ever inserted and deleted, with order per key how many keys a refused row
 -- blocks, and where the next sample may begin.
 -- Rides on the indexes message_pending, message_retrying and message_failed, and on the primary key for the last row;
--- ORDER BY id keeps it to them, whatever the statistics say. A row is as old as the time since it fell due; a retry's wait does not make it young.
+-- ORDER BY id keeps it to them, whatever the statistics say. A row is as old as the time since it fell due; a retry's
+-- wait does not make it young.
 WITH waiting AS MATERIALIZED (
   SELECT count(*) AS pending, min(id) AS first
   FROM (

@@ -95,11 +95,17 @@ async def test_rows_that_arrive_behind_many_delayed_ones_grow_old(db: Database) 
         assert (await store.backlog()).oldest_age_s == pytest.approx(3600, abs=60)
 
 
+@pytest.fixture
+def dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any look at the whole index takes too long to come again within the test."""
+    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
+    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
+
+
+@pytest.mark.usefixtures("dear")
 async def test_a_look_at_the_whole_index_that_is_dear_comes_rarely_and_is_never_passed_off_as_whole(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
-    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
     given = await db.insert(n=5)
     async with a_store(db.url) as store:
         first = await store.backlog()
@@ -116,12 +122,9 @@ async def test_a_look_at_the_whole_index_that_is_dear_comes_rarely_and_is_never_
         assert (again.pending, again.capped) == (3, False)
 
 
-async def test_when_no_row_waited_the_next_sample_begins_behind_all_rows(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("dear")
+async def test_when_no_row_waited_the_next_sample_begins_behind_all_rows(db: Database) -> None:
     """A relay that never claimed, because the broker is gone, must not walk a dead head again and again."""
-    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
-    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
     given = await db.insert(n=5)
     await db.fetch("UPDATE {table} SET status = 'sent'")
     async with a_store(db.url) as store:
@@ -131,11 +134,8 @@ async def test_when_no_row_waited_the_next_sample_begins_behind_all_rows(
         assert (await store.backlog()).pending == 2
 
 
-async def test_where_there_is_no_row_at_all_the_next_sample_is_whole(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sampling, "QUICK_S", 0.0)
-    monkeypatch.setattr(sampling, "WHOLE_SHARE", 1e-9)
+@pytest.mark.usefixtures("dear")
+async def test_where_there_is_no_row_at_all_the_next_sample_is_whole(db: Database) -> None:
     async with a_store(db.url) as store:
         assert [(await store.backlog()).capped for _ in range(2)] == [False] * 2
 
